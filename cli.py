@@ -1,0 +1,274 @@
+"""`snnzoo`: train, test and predict (LightningCLI), and the zoo's own verbs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# torch and its friends take seconds to import, so every command imports what it needs when it runs.
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from zoo.energy import Measurement
+
+RUN_COMMANDS = {
+    "fit": "train, distil or fine-tune:  snnzoo fit --config configs/digits/student_bkd.yaml",
+    "validate": "measure on the validation split",
+    "test": "measure accuracy, firing rates and energy on the test split, and draw the plots",
+    "predict": "write the answers for the test images to <run>/predictions.csv",
+}
+
+
+def list_(filter: str = "*", pretrained: bool = False, registry: str | None = None) -> None:
+    """List the students of the zoo, or the checkpoints that can be pulled.
+
+    Args:
+        filter: Shell pattern, such as 'sew_*'.
+        pretrained: List published checkpoints instead of architectures.
+        registry: Directory of published checkpoints; default: $SNNZOO_REGISTRY, then those shipped with the code.
+    """
+    import zoo
+
+    for name in zoo.list_models(filter, pretrained=pretrained, registry=registry):
+        print(name)
+
+
+def info(name: str, registry: str | None = None) -> None:
+    """Describe a student: parameters, stages, input, checkpoints.
+
+    Args:
+        name: An architecture, a checkpoint, or a run.
+        registry: Directory of published checkpoints.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    import zoo
+
+    model = zoo.create_model(name, pretrained=not is_architecture(name), registry=registry)
+    cfg = model.pretrained_cfg
+    architecture = str(cfg["architecture"])
+    table = Table("stage", "channels", "1/size", title=f"{name}: {type(model).__name__}")
+    for feature in model.feature_info:
+        table.add_row(feature["module"], str(feature["num_chs"]), str(feature["reduction"]))
+    console = Console()
+    console.print(table)
+    facts = {
+        "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+        "steps T": getattr(model, "num_steps", 1),
+        "classes K": model.num_classes,
+        "input C, H, W": tuple(cfg["input_size"]),
+        "smallest input": cfg.get("min_input_size"),
+        "neuron": next((str(neuron) for neuron in zoo.spiking_neurons(model).values()), "none: not a spiking network"),
+        "licence": cfg.get("license"),
+        "paper": cfg.get("paper_ids"),
+        "checkpoints": ", ".join(zoo.list_models(f"{architecture}.*", pretrained=True, registry=registry)) or "none",
+    }
+    for key, value in facts.items():
+        console.print(f"{key:>16}  {value}", highlight=False, soft_wrap=True)
+
+
+def pull(name: str, registry: str | None = None, dest: str | None = None) -> None:
+    """Fetch a published checkpoint and check that it is whole; prints its directory.
+
+    Args:
+        name: `architecture.tag` of a registry, hf-hub:org/name[@revision] or local-dir:PATH.
+        registry: Directory of published checkpoints; default: $SNNZOO_REGISTRY, then those shipped with the code.
+        dest: Copy it to this new directory.
+    """
+    import zoo
+
+    print(zoo.pull(name, registry=registry, dest=dest))
+
+
+def publish(source: str, target: str, overwrite: bool = False) -> None:
+    """Publish a tested run, with its card, to a registry.
+
+    Args:
+        source: A run directory (its best checkpoint is taken), or a .ckpt file of a run.
+        target: REGISTRY_DIR/architecture.tag, or hf-hub:org/name.
+        overwrite: Replace what is there.
+    """
+    import zoo
+
+    print(f"Published {zoo.publish(source, target, overwrite=overwrite)}")
+
+
+def verify(name: str, registry: str | None = None) -> None:
+    """Check a published checkpoint: files, sha256, golden logits, and that no spiking layer is silent.
+
+    Args:
+        name: As for pull.
+        registry: As for pull.
+    """
+    import zoo
+
+    print(zoo.verify(name, registry=registry))
+
+
+def report(name: str, registry: str | None = None) -> None:
+    """Measure what one inference costs: operations, firing rates, energy, layer by layer.
+
+    Args:
+        name: A published checkpoint, a run or a .ckpt (measured on its golden images), or an architecture (untrained,
+            measured on noise: only parameters and dense operations mean something).
+        registry: As for pull.
+    """
+    from rich.console import Console
+
+    import zoo
+    from zoo.energy import measure
+
+    architecture = is_architecture(name)
+    model = zoo.create_model(name, pretrained=not architecture, registry=registry)
+    images = zoo.golden_input(name, model, registry=registry)
+    console = Console()
+    for table in report_tables(name, measure(model, [images])):
+        console.print(table)
+    if architecture:
+        console.print("Untrained and measured on noise: only parameters and dense operations mean something.")
+    else:
+        console.print(f"Measured on {images.shape[-4]} golden images.", highlight=False)
+
+
+def finetune(
+    name: str,
+    data: str,
+    run: str | None = None,
+    epochs: int = 20,
+    lr: float = 1e-3,
+    batch_size: int = 16,
+    freeze_backbone: bool = False,
+    seed: int = 0,
+    registry: str | None = None,
+) -> None:
+    """Fine-tune a published student on a folder of images, and test it.
+
+    Args:
+        name: A published checkpoint, or a run.
+        data: Folder with one sub-folder per class (or train/, test/ folders of classes); see ImageFolderDataModule.
+        run: Directory of the run; default: runs/finetune/<folder>.
+        epochs: Passes over the training images.
+        lr: Base learning rate (AdamW, cosine).
+        batch_size: Images per step.
+        freeze_backbone: Train the new classifier only.
+        seed: Of everything random.
+        registry: Directory of published checkpoints.
+    """
+    import zoo
+
+    cfg = zoo.create_model(name, pretrained=True, registry=registry).pretrained_cfg
+    channels, size, _ = cfg["input_size"]
+    if registry is not None:
+        name = f"local-dir:{zoo.pull(name, registry=registry)}"
+    run = run or str(Path("runs/finetune") / Path(data).resolve().name)
+    recipe = str(Path(__file__).parent / "configs/image_folder/finetune.yaml")
+    choices = {
+        "run": run,
+        "seed_everything": seed,
+        "model.model": name,
+        "model.freeze_backbone": str(freeze_backbone).lower(),
+        "model.optimizer.lr": lr,
+        "data.root": data,
+        "data.image_size": size,
+        "data.in_chans": channels,
+        "data.mean": list(cfg["mean"]),
+        "data.std": list(cfg["std"]),
+        "data.batch_size": batch_size,
+        "trainer.max_epochs": epochs,
+    }
+    main(["fit", "--config", recipe, *(f"--{key}={value}" for key, value in choices.items())])
+    main(["test", "--config", f"{run}/config.yaml"])
+
+
+VERBS = {
+    "list": list_,
+    "info": info,
+    "pull": pull,
+    "publish": publish,
+    "verify": verify,
+    "report": report,
+    "finetune": finetune,
+}
+
+
+def report_tables(name: str, cost: "Measurement") -> list["Table"]:
+    """The cost of one inference: a table of totals and a table of layers."""
+    from rich.table import Table
+
+    from zoo.energy import HOROWITZ_45NM as CONSTANTS
+
+    totals = Table("per inference (all steps)", "", title=name, show_header=False)
+    rate = "none: not a spiking network" if cost.firing_rate is None else f"{cost.firing_rate:.4f} spikes/neuron/step"
+    assumption = f"{CONSTANTS.name}: {CONSTANTS.mac_pj} pJ a MAC, {CONSTANTS.ac_pj} pJ an AC; no memory traffic"
+    for key, value in {
+        "parameters": f"{cost.parameters:,} ({cost.footprint_bytes / 1e6:.2f} MB with buffers)",
+        "zero weights": f"{cost.connection_sparsity:.2%}",
+        "firing rate": rate,
+        "dense operations": f"{cost.dense:,.0f}",
+        "effective MACs": f"{cost.macs:,.0f}",
+        "effective ACs": f"{cost.acs:,.0f}",
+        "energy, effective": f"{cost.energy_uj():.3f} µJ ({assumption})",
+        "energy, as in papers": f"{cost.energy_uj('paper'):.3f} µJ (encoder dense MACs, the rest ACs at its input's rate)",
+    }.items():
+        totals.add_row(key, value)
+    layers = Table("layer", "kind", "dense", "MACs", "ACs", "input density", title="layers")
+    for layer in cost.layers:
+        counts = (f"{count:,.0f}" for count in (layer.dense, layer.macs, layer.acs))
+        layers.add_row(layer.name, layer.kind, *counts, f"{layer.input_density:.3f}")
+    return [totals, layers]
+
+
+def is_architecture(name: str) -> bool:
+    """Whether a name is that of an architecture without weights."""
+    import timm
+
+    import zoo  # noqa: F401  # registers the students
+
+    return timm.is_model(name) and "." not in name
+
+
+def overview() -> str:
+    """The help page."""
+    lines = ["usage: snnzoo COMMAND [options]    (the same: python cli.py COMMAND)", "", "train and measure:"]
+    lines += [f"  {name:10} {what}" for name, what in RUN_COMMANDS.items()]
+    lines += ["", "the zoo:"]
+    lines += [f"  {name:10} {(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
+    return "\n".join([*lines, "", "snnzoo COMMAND --help shows the options of a command."])
+
+
+def run(command: str, args: Sequence[str]) -> None:
+    """Carry out one command."""
+    if command in VERBS:
+        from jsonargparse import auto_cli
+
+        auto_cli(VERBS, args=[command, *args], prog="snnzoo")
+    elif command in RUN_COMMANDS:
+        from datamodules import BaseDataModule
+        from lightning_modules.run import RunCLI
+
+        RunCLI(BaseDataModule, [command, *args])
+    else:
+        from zoo.errors import unknown
+
+        raise ValueError(unknown("command", command, [*RUN_COMMANDS, *VERBS]))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run one command; what a user can mend ends with one sentence and exit status 2, not with a traceback."""
+    args = list(sys.argv[1:] if args is None else args)
+    if not args or args[0] in ("-h", "--help"):
+        print(overview())
+        return
+    try:
+        run(args[0], args[1:])
+    except (ValueError, OSError) as error:
+        if os.environ.get("SNNZOO_DEBUG"):
+            raise
+        print(f"error: {error}\n(SNNZOO_DEBUG=1 shows where.)", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

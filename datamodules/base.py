@@ -1,0 +1,158 @@
+"""What all DataModules share: constants, splits, loaders, workers, mixing."""
+
+import os
+import sys
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from .loading import Batch, EpochSampler, Sample, SeededDataset, TrainLoader, batches_done, collate
+from .splits import check_fraction
+
+
+class BaseDataModule(LightningDataModule, ABC):
+    """Loaders over three splits. A data set states its constants and implements `load`.
+
+    A batch is `(x, y)`: x `[T, N, C, H, W]` float32, normalised, T = 1 for images; y `[N]` int64. With mixup or cutmix,
+    training batches have soft targets y `[N, K]` float32. Training data are a pure function of (seed, epoch, index),
+    see `loading.py`. The splits do not depend on `seed`: runs that differ in it share their validation and test data.
+
+    Args:
+        batch_size: Samples per batch and device. An incomplete last training batch is dropped, unless it is the only
+            one, so that no batch normalisation sees a single sample.
+        num_workers: Loading processes per loader; None chooses: 0 for small sets in memory, else up to 4, leaving one
+            core to the training process.
+        seed: Of the order and the augmentation of the training data.
+        mixup: Alpha of mixup, 0 = off. If cutmix is on too, each batch gets one of the two.
+        cutmix: Alpha of cutmix, 0 = off.
+        augment: Whether training images are augmented.
+        val_fraction: Part of the official training data that becomes the validation split.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    # The constants of a data set.
+    num_classes: int
+    in_chans: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    label_names: Sequence[str]
+    augmentation: Sequence[nn.Module] = ()  # transforms of [T, C, H, W], before normalisation
+    max_workers = 4
+
+    def __init__(
+        self,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        seed: int = 0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        augment: bool = True,
+        val_fraction: float = 0.1,
+    ) -> None:
+        super().__init__()
+        workers = min(self.max_workers, usable_cores() - 1) if num_workers is None else num_workers
+        for name, value, lowest in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", workers, 0),
+            ("seed", seed, 0),
+            ("mixup", mixup, 0),
+            ("cutmix", cutmix, 0),
+        ):
+            if value < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {value}.")
+        check_fraction("val_fraction", val_fraction)
+        self.batch_size, self.num_workers, self.seed = batch_size, workers, seed
+        self.mixup, self.cutmix, self.augment, self.val_fraction = mixup, cutmix, augment, val_fraction
+        self.splits: dict[str, Dataset[Sample]] = {}
+
+    @abstractmethod
+    def load(self) -> dict[str, Dataset[Any]]:
+        """Read the data set: "train", "val" and "test", each of sequences `[T, C, H, W]` (uint8 or 0..1), labels."""
+
+    @property
+    def input_cfg(self) -> dict[str, Any]:
+        """What a model must know of its input, in the words of timm's `pretrained_cfg`."""
+        return {
+            "input_size": (self.in_chans, self.image_size, self.image_size),
+            "mean": self.mean,
+            "std": self.std,
+            "label_names": list(self.label_names),
+        }
+
+    def setup(self, stage: str) -> None:
+        """Read the data set once; the trainer calls this for each of fit, validate, test and predict."""
+        if self.max_workers == 0:  # a choice, not an oversight: images in memory are faster than a queue
+            warnings.filterwarnings("ignore", message=".*does not have many workers")
+        if self.splits:
+            return
+        evaluation = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]
+        training = [*self.augmentation, *evaluation] if self.augment else evaluation
+        for split, source in self.load().items():
+            self.splits[split] = SeededDataset(source, v2.Compose(training if split == "train" else evaluation))
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled, augmented training batches; an epoch is chosen by the sampler's `set_epoch`."""
+        source = self.splits["train"]
+        sampler = EpochSampler(source, self.seed)  # type: ignore[arg-type]
+        samples_per_device = len(sampler) // (self.trainer.world_size if self.trainer else 1)
+        loader = TrainLoader(
+            source, sampler=sampler, drop_last=samples_per_device >= self.batch_size, **self._loader_args()
+        )
+        loader.trainer = self.trainer
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Validation batches in a fixed order, without augmentation."""
+        return DataLoader(self.splits["val"], **self._loader_args())
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Test batches in a fixed order, without augmentation."""
+        return DataLoader(self.splits["test"], **self._loader_args())
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """The test batches."""
+        return self.test_dataloader()
+
+    def _loader_args(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "collate_fn": collate,
+            "generator": torch.Generator(),  # else every loader draws a number from the global generator
+        }
+
+    @cached_property
+    def _mix(self) -> nn.Module | None:
+        kinds = ((v2.MixUp, self.mixup), (v2.CutMix, self.cutmix))
+        mixes = [kind(alpha=alpha, num_classes=self.num_classes) for kind, alpha in kinds if alpha > 0]
+        return v2.RandomChoice(mixes) if mixes else None
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Mix images and targets of a training batch, if mixup or cutmix is on; all time steps of a sample alike."""
+        if self._mix is None or self.trainer is None or not self.trainer.training:
+            return batch
+        x, y = batch  # [T, N, C, H, W], [N]
+        moment = [self.seed, self.trainer.current_epoch, batches_done(self.trainer), self.trainer.global_rank]
+        with torch.random.fork_rng(devices=[]):  # a resumed run mixes as the uninterrupted one would have
+            torch.default_generator.manual_seed(int(np.random.default_rng(moment).integers(2**63)))
+            mixed, target = self._mix(x.transpose(0, 1).flatten(1, 2), y)  # [N, T*C, H, W], [N, K]
+        return mixed.unflatten(1, (len(x), -1)).transpose(0, 1), target  # [T, N, C, H, W], [N, K]
+
+
+def usable_cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

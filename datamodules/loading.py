@@ -1,0 +1,106 @@
+"""Loading that can be repeated exactly: what a sample looks like depends on (seed, epoch, index) and on nothing else.
+
+Neither the number of workers, nor whether they persist, nor an interruption changes an epoch. Three small parts do it:
+`EpochSampler` draws the order and one seed per sample, `SeededDataset` augments a sample with its seed, and
+`TrainLoader` starts where an interrupted run stopped. `collate` is the only place where a batch gets its shape.
+"""
+
+from collections.abc import Iterator, Sized
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Sample = tuple[Tensor, int]  # sequence [T, C, H, W] and label; an image has T = 1
+Batch = tuple[Tensor, Tensor]  # x [T, N, C, H, W] float32 and y [N] int64
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """A shuffled order of `(index, sample_seed)`: a pure function of (seed, epoch).
+
+    Lightning calls `set_epoch` before each epoch. With several devices it wraps this sampler in its
+    `DistributedSamplerWrapper`, which passes `set_epoch` on and deals the pairs out to the devices.
+
+    Args:
+        source: The data set to draw from; only its length matters.
+        seed: Of the whole training run.
+    """
+
+    def __init__(self, source: Sized, seed: int) -> None:
+        self.length, self.seed, self.epoch = len(source), seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order, seeds = rng.permutation(self.length), rng.integers(2**63, size=self.length)
+        yield from ((int(index), int(seeds[index])) for index in order)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class SeededDataset(Dataset[Sample]):
+    """A data set seen through a transform whose random numbers come from the sample's own seed.
+
+    Args:
+        source: Yields sequences `[T, C, H, W]` (uint8, or float in 0..1) and labels.
+        transform: Sequence `[T, C, H, W]` -> float32 sequence, drawing from torch's CPU generator.
+    """
+
+    def __init__(self, source: Dataset[Sample], transform: nn.Module) -> None:
+        self.source, self.transform = source, transform
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        # A plain index comes from the loaders that do not augment, and from Lightning's `overfit_batches`.
+        index, seed = key if isinstance(key, tuple) else (key, key)
+        sequence, label = self.source[index]
+        with torch.random.fork_rng(devices=[]):  # without workers this is the training process: leave its numbers alone
+            torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, does not wake CUDA up in a worker
+            return self.transform(sequence), int(label)
+
+    def __len__(self) -> int:
+        return len(self.source)  # type: ignore[arg-type]  # every source here has a length
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Samples of `[T, C, H, W]` -> x `[T, N, C, H, W]`, y `[N]`: time comes first, here and nowhere else."""
+    sequences, labels = zip(*samples, strict=True)
+    return torch.stack(sequences, dim=1), torch.tensor(labels)
+
+
+class TrainLoader(DataLoader[Sample]):
+    """A DataLoader that begins an epoch when its first batch is asked for, and where an interrupted run stopped.
+
+    Lightning makes the iterator before it calls `set_epoch`. Workers would start at once and, after a resume, load the
+    beginning of epoch 0; a generator waits for the first batch. `state_dict` and `load_state_dict` are Lightning's
+    protocol for resumable loaders. The state is empty because Lightning's own progress says where to go on, also for a
+    checkpoint written in the middle of a batch.
+    """
+
+    trainer: Trainer | None = None  # set by the DataModule
+    resumes = False
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator instead of torch's iterator class
+        done = batches_done(self.trainer) if self.resumes and self.trainer else 0
+        self.resumes = False
+        yield from islice(super().__iter__(), done, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to remember."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on, in the next epoch that begins, after the batches that are done already."""
+        self.resumes = True
+
+
+def batches_done(trainer: Trainer) -> int:
+    """How many batches of the current epoch have been trained on; inside the hooks before a step, the batch's index."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready

@@ -1,0 +1,6 @@
+"""LightningModules: how a network is trained, with a teacher or without."""
+
+from .classification import ClassificationModule
+from .distillation import DistillationModule
+
+__all__ = ["ClassificationModule", "DistillationModule"]

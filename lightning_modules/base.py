@@ -1,0 +1,231 @@
+"""What training a classifier is, with or without a teacher: loss, optimiser, metrics, checkpoint."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+import zoo
+from zoo.model import Outputs, SpikingModel, read
+from zoo.teacher import StillModel
+
+from .objectives import Objective
+from .schedule import warmup_cosine
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ClassifierModule(LightningModule, ABC):
+    """Trains one network, `self.model`, on a weighted sum of objectives.
+
+    A batch is (x [T, N, C, H, W], target): classes [N], or soft targets [N, K] in training. Every term is logged raw as
+    `train/<Objective>`, their weighted sum as `train/loss`. The learning rate warms up linearly and then follows a
+    cosine to zero over the whole run, step by step. Weight decay spares vectors (norms, biases) and neurons.
+
+    Args:
+        model: The network that is trained: a student, or a timm model read as a sequence.
+        objectives: The terms of the loss.
+        optimizer: Makes the optimiser of parameter groups.
+        warmup_epochs: Epochs of linear warm-up.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objectives: Sequence[Objective],
+        optimizer: OptimizerCallable,
+        warmup_epochs: float,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objectives = nn.ModuleDict(unique_names(objectives))
+        self.optimizer = optimizer
+        self.warmup_epochs = warmup_epochs
+        self.val_metrics = self.make_metrics("val/")
+        self.test_metrics = self.make_metrics("test/")
+        steps = model.num_steps if isinstance(model, SpikingModel) else 1
+        self.test_acc_at = nn.ModuleList(self.make_accuracy() for _ in range(steps))
+
+    @property
+    def num_classes(self) -> int:
+        """Classes K of the trained network."""
+        return cast(int, self.model.num_classes)
+
+    @abstractmethod
+    def read_teacher(self, x: Tensor) -> Outputs | None:
+        """What the teacher gives for the sequence x [T, N, C, H, W]; None without a teacher."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits averaged over time, [N, K], of a sequence [T, N, C, H, W]."""
+        return self.model(x)
+
+    # Loss ------------------------------------------------------------------------------------------------------------
+
+    def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor, stage: str) -> Tensor:
+        """The weighted sum of all objectives; logs each of them."""
+        terms = {name: objective(student, teacher, target) for name, objective in self.objectives.items()}
+        total = torch.stack([self.objectives[name].weight * term for name, term in terms.items()]).sum()
+        logs = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {f"{stage}/loss": total.detach()}
+        self.log_dict(logs, batch_size=len(target), on_step=False, on_epoch=True, sync_dist=True)
+        return total
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the masks of an epoch from (seed, epoch), so that a resumed run equals an uninterrupted one."""
+        if seed := os.environ.get("PL_GLOBAL_SEED"):
+            torch.manual_seed(int(seed) + 1_000_003 * self.current_epoch + self.global_rank)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The total loss of a batch."""
+        x, target = batch
+        student = read(self.model, x)
+        total = self.loss(student, self.read_teacher(x), target, "train")
+        classes = target if target.ndim == 1 else target.argmax(1)
+        correct = (student.logits.mean(0).argmax(1) == classes).float().mean()
+        self.log("train/acc", correct, batch_size=len(target), on_step=False, on_epoch=True)
+        return total
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Loss and metrics of a batch of the validation split."""
+        self.evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, _: int) -> Tensor:
+        """Metrics of a batch of the test split, also at every step t <= T; returns the logits [N, K]."""
+        student = self.evaluate(batch, "test", self.test_metrics)
+        if len(student.logits) > 1:
+            steps = torch.arange(1, len(student.logits) + 1, device=self.device).view(-1, 1, 1)
+            so_far = student.logits.cumsum(0) / steps  # [T, N, K]: the answer after t steps
+            for t, (metric, logits) in enumerate(zip(self.test_acc_at, so_far, strict=False), 1):
+                metric(logits, batch[1])
+                self.log(f"test/acc_at_{t}", metric, batch_size=len(batch[1]))
+        return student.logits.mean(0)
+
+    def predict_step(self, batch: Batch, _: int) -> Tensor:
+        """Class probabilities [N, K]."""
+        return self(batch[0]).float().softmax(-1)
+
+    def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> Outputs:
+        """Log the loss and update the metrics; returns what the trained network gave."""
+        x, target = batch
+        student, teacher = read(self.model, x), self.read_teacher(x)
+        self.loss(student, teacher, target, stage)
+        metrics(student.logits.mean(0).float(), target)
+        for name, metric in metrics.items():
+            self.log(name, metric, batch_size=len(target), prog_bar=name == "val/acc")
+        if teacher is not None:
+            self.evaluate_teacher(student, teacher, target, stage)
+        return student
+
+    def evaluate_teacher(self, student: Outputs, teacher: Outputs, target: Tensor, stage: str) -> None:
+        """Log what compares student and teacher; nothing without a teacher."""
+
+    # Metrics ---------------------------------------------------------------------------------------------------------
+
+    def make_accuracy(self, top_k: int = 1) -> MulticlassAccuracy:
+        """Share of samples whose class is among the k best."""
+        return MulticlassAccuracy(self.num_classes, top_k=top_k, average="micro")
+
+    def make_metrics(self, prefix: str) -> MetricCollection:
+        """Accuracy, top-5 accuracy where K > 5, and expected calibration error (15 bins)."""
+        metrics = {"acc": self.make_accuracy(), "ece": MulticlassCalibrationError(self.num_classes, n_bins=15)}
+        if self.num_classes > 5:
+            metrics["acc_top5"] = self.make_accuracy(top_k=5)
+        return MetricCollection(metrics, prefix=prefix, compute_groups=False)
+
+    # Optimiser -------------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser on two groups, with and without weight decay, and its schedule."""
+        spared = {f"model.{name}" for name in getattr(self.model, "no_weight_decay", set)()}
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                groups[parameter.ndim > 1 and name not in spared].append(parameter)
+        optimizer = self.optimizer([{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}])
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = round(total * self.warmup_epochs / max(self.trainer.max_epochs or 1, 1))
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # Checkpoint ------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write what rebuilds the network, so that a checkpoint alone can be published; leave the teacher out."""
+        still = isinstance(self.model, StillModel)
+        network = self.model.model if isinstance(self.model, StillModel) else self.model
+        checkpoint["zoo"] = zoo.describe(network) | {"prefix": "model.model." if still else "model."}
+
+
+def unique_names(objectives: Sequence[Objective]) -> dict[str, nn.Module]:
+    """Objectives by name; the second LogitKD is LogitKD_2."""
+    names: dict[str, nn.Module] = {}
+    for objective in objectives:
+        count = sum(type(other) is type(objective) for other in names.values())
+        names[objective.name if count == 0 else f"{objective.name}_{count + 1}"] = objective
+    return names
+
+
+def make_network(
+    name: str,
+    model_args: Mapping[str, Any] | None,
+    pretrained: bool,
+    num_classes: int,
+    in_chans: int,
+    input_cfg: Mapping[str, Any],
+    input_size: int | None = None,
+) -> nn.Module:
+    """A network for the data: a student as it is, any other timm model read as a sequence.
+
+    Args:
+        name: See `zoo.create_model`.
+        model_args: Further arguments of the architecture.
+        pretrained: Whether to start from published weights.
+        num_classes: Classes of the data.
+        in_chans: Channels of the data.
+        input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names".
+        input_size: Side in pixels that a non-spiking network sees; default: that of the data, or the native one of
+            pretrained weights.
+
+    Raises:
+        ValueError: If the name or an argument is unknown, or the network cannot take the images.
+    """
+    model = zoo.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **(model_args or {}))
+    if isinstance(model, SpikingModel):
+        if input_size is not None:
+            raise ValueError(f"input_size is for non-spiking models; {name} takes the data as it is. Leave it out.")
+        model.pretrained_cfg.update(input_cfg)
+        check_image_size(name, model, input_cfg["input_size"])
+        return model
+    model.pretrained_cfg["label_names"] = input_cfg.get("label_names")
+    if not pretrained:
+        model.pretrained_cfg.update(input_cfg)
+    elif len(model.pretrained_cfg["mean"]) != in_chans:  # timm summed the first weights over the channels
+        for key in ("mean", "std"):
+            model.pretrained_cfg[key] = (sum(model.pretrained_cfg[key]) / len(model.pretrained_cfg[key]),) * in_chans
+        model.pretrained_cfg["input_size"] = (in_chans, *model.pretrained_cfg["input_size"][1:])
+    if input_size is not None:
+        model.pretrained_cfg["input_size"] = (model.pretrained_cfg["input_size"][0], input_size, input_size)
+    return StillModel(model, input_cfg)
+
+
+def check_image_size(name: str, model: SpikingModel, size: Sequence[int]) -> None:
+    """Refuse images that are too small for a student, before training.
+
+    Raises:
+        ValueError: If a side is below the student's smallest.
+    """
+    smallest = model.pretrained_cfg.get("min_input_size") or (0, 0, 0)
+    if size[1] < smallest[1] or size[2] < smallest[2]:
+        raise ValueError(
+            f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has {size[1]}x{size[2]}. "
+            "Choose a student for small images (`snnzoo list`), or larger images (image_size of the data)."
+        )
+
+

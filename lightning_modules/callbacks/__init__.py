@@ -1,0 +1,8 @@
+"""What happens around training and testing; one callback, one file."""
+
+from .energy_monitor import EnergyMonitor
+from .firing_rate import FiringRate
+from .plots import Plots
+from .predictions import PredictionWriter
+
+__all__ = ["EnergyMonitor", "FiringRate", "Plots", "PredictionWriter"]

@@ -1,0 +1,162 @@
+"""Pictures of a run: learning curves, confusion matrix, firing rates, a spike raster."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from zoo.model import spiking_neurons
+
+
+class Plots(Callback):
+    """Draws into `<run>/plots`: `learning_curves.png` after `fit`, the other three after `test`."""
+
+    def __init__(self) -> None:
+        self.confusion: MulticlassConfusionMatrix | None = None
+        self.raster: dict[str, Tensor] = {}
+        self.rates: dict[str, list[float]] = {}
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the learning curves."""
+        curves = read_curves(Path(trainer.default_root_dir))
+        if trainer.is_global_zero and not trainer.fast_dev_run and curves:
+            save(draw_learning_curves(curves), trainer, "learning_curves")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count answers."""
+        self.confusion = MulticlassConfusionMatrix(pl_module.num_classes).to(pl_module.device)
+        self.raster, self.rates = {}, {}
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Listen to the neurons in the first batch."""
+        if batch_idx == 0:
+            self.hooks = [
+                neuron.register_forward_hook(lambda _, __, spikes, name=name: self.listen(name, spikes))
+                for name, neuron in spiking_neurons(pl_module.model).items()
+            ]
+
+    def listen(self, name: str, spikes: Tensor) -> None:
+        """Keep the firing rate of every step, and the spikes of some neurons for the first sample."""
+        self.rates[name] = spikes.float().flatten(1).mean(1).tolist()
+        sample = spikes[:, 0].flatten(1)  # [T, neurons]
+        chosen = torch.linspace(0, sample.shape[1] - 1, min(40, sample.shape[1])).long()
+        self.raster[name] = sample[:, chosen.to(sample.device)].cpu()
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Count the answers of a batch."""
+        if batch_idx == 0:
+            for hook in self.hooks:
+                hook.remove()
+        assert self.confusion is not None  # made in on_test_start
+        self.confusion.update(outputs.argmax(-1), batch[1])
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what was counted."""
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        assert self.confusion is not None  # made in on_test_start
+        names = trainer.datamodule.input_cfg["label_names"]  # type: ignore[attr-defined]
+        save(draw_confusion(self.confusion.compute().cpu(), names), trainer, "confusion_matrix")
+        if self.rates:
+            save(draw_firing_rates(self.rates), trainer, "firing_rates")
+            save(draw_raster(self.raster), trainer, "spike_raster")
+
+
+def read_curves(run: Path) -> dict[str, dict[int, float]]:
+    """Per-epoch values by metric, from the CSV logs of a run; a resumed run has several and the last one wins."""
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    for log in sorted(run.glob("logs/fit_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
+        with log.open() as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if name.startswith(("train/", "val/")) and value:
+                        curves[name][int(row["epoch"])] = float(value)
+    return dict(curves)
+
+
+def draw_learning_curves(curves: dict[str, dict[int, float]]) -> Figure:
+    """Loss, accuracy and, if logged, the firing rate, over epochs."""
+    panels = {
+        "loss": ["train/loss", "val/loss"],
+        "accuracy": ["train/acc", "val/acc", "val/agreement"],
+        "firing rate": ["val/firing_rate"],
+    }
+    shown = {title: [n for n in names if n in curves] for title, names in panels.items()}
+    shown = {title: names for title, names in shown.items() if names}
+    figure = Figure(figsize=(4.2 * len(shown), 3.2), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+        for name in names:
+            epochs = sorted(curves[name])
+            axes.plot([e + 1 for e in epochs], [curves[name][e] for e in epochs], marker=".", label=name)
+        axes.set(xlabel="epoch", title=title)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    return figure
+
+
+def draw_confusion(counts: Tensor, names: list[str]) -> Figure:
+    """Rows are the classes, columns the answers; shares of a row are shaded, counts written when they fit."""
+    size = len(names)
+    figure = Figure(figsize=(max(4.0, 0.45 * min(size, 30) + 1.5),) * 2, layout="constrained")
+    axes = figure.subplots()
+    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if size <= 30:
+        axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(range(size), names)
+        for row in range(size):
+            for column in range(size):
+                if counts[row, column]:
+                    colour = "white" if shares[row, column] > 0.5 else "black"
+                    axes.text(column, row, int(counts[row, column]), ha="center", va="center", color=colour, size=8)
+    accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
+    axes.set(xlabel="answer", ylabel="class", title=f"{accuracy:.2%} of {int(counts.sum())} right")
+    return figure
+
+
+def draw_firing_rates(rates: dict[str, list[float]]) -> Figure:
+    """Mean firing rate of every layer, one bar each, with one dot for every step."""
+    figure = Figure(figsize=(6, 0.32 * len(rates) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for row, steps in enumerate(rates.values()):
+        axes.barh(row, sum(steps) / len(steps), color="#9ecae1")
+        axes.scatter(steps, [row] * len(steps), s=14, c=range(len(steps)), cmap="viridis", zorder=2)
+    axes.set_yticks(range(len(rates)), list(rates))
+    axes.invert_yaxis()
+    axes.set(xlabel="spikes per neuron and step (dots: steps, first dark, last bright)", title="firing rates")
+    return figure
+
+
+def draw_raster(raster: dict[str, Tensor]) -> Figure:
+    """Spikes of up to 40 neurons of every layer, for one sample: steps across, neurons down."""
+    columns = min(4, len(raster))
+    rows = -(-len(raster) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (name, spikes) in zip(panels, raster.items(), strict=False):
+        steps, neurons = spikes.nonzero(as_tuple=True)
+        axes.scatter(steps + 1, neurons, s=6, marker="s", color="black")
+        axes.set(title=name, xlim=(0.5, len(spikes) + 0.5), ylim=(-1, spikes.shape[1]))
+        axes.set_xticks(range(1, len(spikes) + 1) if len(spikes) <= 10 else [1, len(spikes)])
+    for axes in panels[len(raster) :]:
+        axes.axis("off")
+    figure.supxlabel("step")
+    figure.supylabel("neuron")
+    return figure
+
+
+def save(figure: Figure, trainer: Trainer, name: str) -> None:
+    """Write a picture into the run."""
+    folder = Path(trainer.default_root_dir) / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=130)

@@ -1,0 +1,118 @@
+"""Training a spiking student under a teacher."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+
+import zoo
+from zoo.model import Outputs, SpikingModel, read
+from zoo.teacher import StillModel
+
+from .base import ClassifierModule, make_network
+from .objectives import Objective
+
+
+class DistillationModule(ClassifierModule):
+    """Trains a spiking student under a frozen teacher on a list of objectives. What is shared: `ClassifierModule`.
+
+    The teacher is in evaluation mode, without gradient, never wrapped by a strategy of its own and never in a
+    checkpoint. It sees the mean frame, brought to its own statistics and size (`zoo.teacher.StillModel`).
+
+    Args:
+        student: A student (`snnzoo list`), a published checkpoint, or a run directory.
+        teacher: Any timm model with pretrained weights, `hf-hub:...`, `local-dir:...`, `architecture.tag` of a registry,
+            or a run directory.
+        objectives: Terms of the loss.
+        optimizer: The optimiser, by class_path.
+        num_classes: Classes; the CLI takes it from the data.
+        in_chans: Channels; the CLI takes it from the data.
+        input_cfg: "input_size" (C, H, W), "mean", "std", "label_names"; the CLI takes it from the data.
+        student_args: Further arguments of the architecture, such as {num_steps: 4, neuron: {name: lif, tau: 2.0}}.
+        pretrained: Start the student from published weights.
+        warmup_epochs: Epochs of linear warm-up.
+
+    Raises:
+        ValueError: If a name is unknown, the data does not fit student or teacher, the class counts differ, or a stage
+            does not exist.
+    """
+
+    def __init__(
+        self,
+        student: str,
+        teacher: str,
+        objectives: list[Objective],
+        optimizer: OptimizerCallable,
+        num_classes: int,
+        in_chans: int,
+        input_cfg: dict[str, Any],
+        student_args: dict[str, Any] | None = None,
+        pretrained: bool = False,
+        warmup_epochs: float = 0.0,
+    ) -> None:
+        network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
+        super().__init__(network, objectives, optimizer, warmup_epochs)
+        self.teacher_name = teacher
+        self.teacher = make_teacher(teacher, num_classes, input_cfg)
+        for objective in objectives:
+            objective.build(network.feature_info, self.teacher.feature_info)
+        self.val_agreement, self.test_agreement = self.make_accuracy(), self.make_accuracy()
+        self.test_teacher_acc = self.make_accuracy()
+
+    def train(self, mode: bool = True) -> "DistillationModule":
+        """Keep the teacher in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    @torch.no_grad()
+    def read_teacher(self, x: Tensor) -> Outputs:
+        """The teacher's logits [1, N, K] and features [1, N, C, H, W]."""
+        return read(self.teacher, x)
+
+    def evaluate_teacher(self, student: Outputs, teacher: Outputs, target: Tensor, stage: str) -> None:
+        """Agreement: the share of samples where student and teacher answer alike; in `test` the teacher's accuracy."""
+        agreement = self.val_agreement if stage == "val" else self.test_agreement
+        agreement(student.logits.mean(0).float(), teacher.logits.mean(0).argmax(-1))
+        self.log(f"{stage}/agreement", agreement, batch_size=len(target))
+        if stage == "test":
+            self.test_teacher_acc(teacher.logits.mean(0).float(), target)
+            self.log("test/teacher_acc", self.test_teacher_acc, batch_size=len(target))
+
+    def teacher_facts(self) -> dict[str, Any]:
+        """Name and licence of the teacher, for the record of a test and the card of the student."""
+        cfg = getattr(self.teacher, "model", self.teacher).pretrained_cfg
+        return {"name": self.teacher_name, "architecture": cfg.get("architecture"), "license": cfg.get("license")}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the teacher out."""
+        super().on_save_checkpoint(checkpoint)
+        for key in [key for key in checkpoint["state_dict"] if key.startswith("teacher.")]:
+            del checkpoint["state_dict"][key]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put this run's teacher in, so that loading stays strict."""
+        checkpoint["state_dict"] |= {f"teacher.{key}": value for key, value in self.teacher.state_dict().items()}
+
+
+def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> nn.Module:
+    """A frozen teacher for the data.
+
+    Raises:
+        ValueError: If its classes differ from those of the data, or its input statistics do and it cannot be adapted.
+    """
+    model = zoo.create_model(name, pretrained=True)
+    if model.num_classes != num_classes:
+        raise ValueError(
+            f"Teacher {name!r} knows {model.num_classes} classes, but the data has {num_classes}. Fine-tune it on the data "
+            f"first: `snnzoo fit` with ClassificationModule, then give the run directory as the teacher."
+        )
+    teacher = model if isinstance(model, SpikingModel) else StillModel(model, input_cfg)
+    if isinstance(model, SpikingModel) and tuple(model.pretrained_cfg["mean"]) != tuple(input_cfg["mean"]):
+        raise ValueError(
+            f"The spiking teacher {name!r} was trained on data normalised by mean {tuple(model.pretrained_cfg['mean'])}; "
+            f"this data has {tuple(input_cfg['mean'])}. Normalise the data alike, or choose another teacher."
+        )
+    return teacher.requires_grad_(False).eval()

@@ -1,0 +1,157 @@
+"""A run: one recipe carried out in one directory, recorded so that it can be repeated, resumed, tested and published.
+
+    RUN/config.yaml                 the recipe as it ran: `snnzoo test --config RUN/config.yaml`
+    RUN/checkpoints/{best,last}.ckpt    best validation accuracy; end of the last epoch
+    RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a resumed fit adds one
+    RUN/plots/, results.json        pictures and numbers of the test
+"""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from .base import ClassifierModule
+from .callbacks import EnergyMonitor, FiringRate, Plots, PredictionWriter
+
+# Advertisements and device lists are no news to a user; warnings stay.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+# lightning 2.6 calls pytree API that torch 2.15 deprecates; a user cannot mend it.
+warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+
+
+class SaveRecipe(SaveConfigCallback):
+    """Writes the recipe of a `fit` to `RUN/config.yaml`."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write once, at the beginning; other commands leave the record alone."""
+        if stage == "fit" and trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / "config.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            self.parser.save(self.config, str(part), skip_none=False, overwrite=True, format="yaml")
+            part.replace(path)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's rich bar without the version of the log."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """The metrics of the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI whose runs live in one directory each (`--run`), with the zoo's callbacks and loggers.
+
+    The classes, channels and input statistics of the data, and the seed, reach the model and the data by links, so a
+    recipe says nothing twice.
+    """
+
+    def __init__(self, datamodule_class: type, args: Sequence[str]) -> None:
+        super().__init__(
+            ClassifierModule,
+            datamodule_class,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=SaveRecipe,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            parser_kwargs={"prog": "snnzoo"},
+            args=list(args),  # type: ignore[arg-type]
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add `--run` and the links."""
+        parser.add_argument("--run", type=str, required=True, help="Directory of the run: checkpoints, logs, results.")
+        parser.add_argument("--overwrite", type=bool, default=False, help="Let fit replace a run that is already there.")
+        parser.link_arguments("run", "trainer.default_root_dir")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        for name in ("num_classes", "in_chans", "input_cfg"):
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse exactly `args`; Lightning would warn that `sys.argv` is ignored."""
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Choose the checkpoint, and refuse to train over a run that is already there."""
+        config = self.config[self.subcommand]
+        checkpoints = Path(config.run) / "checkpoints"
+        config.ckpt_path = find_checkpoint(checkpoints, config.ckpt_path, str(self.subcommand))
+        if self.subcommand == "fit" and not config.ckpt_path and (checkpoints / "last.ckpt").exists():
+            if not config.overwrite:
+                raise FileExistsError(
+                    f"{config.run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
+                    f"or keep it and choose another directory: --run DIR."
+                )
+            for folder in ("checkpoints", "logs", "plots"):
+                shutil.rmtree(Path(config.run) / folder, ignore_errors=True)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer that logs, saves, measures and draws into the run."""
+        run = Path(self._get(self.config_init, "run"))
+        # Only epochs are logged, so flushing at every step costs nothing, and short epochs are logged too.
+        kwargs |= {"enable_model_summary": False, "log_every_n_steps": 1}
+        logger = CSVLogger(run, name="logs", version=next_version(run / "logs", str(self.subcommand)))
+        chosen = self._get(self.config_init, "trainer").get("callbacks") or []
+        kwargs["logger"] = [logger, TensorBoardLogger(run, name="logs", version=logger.version)]
+        kwargs["callbacks"] = [*callbacks(run, str(self.subcommand)), *chosen]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Say what is about to be trained."""
+        count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        print(f"{self.config.fit.run}: {type(self.model).__name__} trains {count:,} parameters.")
+
+
+def callbacks(run: Path, command: str) -> list[Callback]:
+    """What every run does besides training."""
+    # Measuring comes before drawing: both read what the test gave, and only the former logs.
+    always: list[Callback] = [ProgressBar(), EnergyMonitor(), Plots(), PredictionWriter()]
+    if command != "fit":
+        return always
+    checkpoint = ModelCheckpoint(
+        run / "checkpoints",
+        filename="best",
+        monitor="val/acc",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    return [*always, checkpoint, FiringRate(), LearningRateMonitor("epoch")]
+
+
+def find_checkpoint(checkpoints: Path, asked: str | None, command: str) -> str | None:
+    """The checkpoint file that a command starts from.
+
+    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+    """
+    if command == "fit" and asked == "last" and not (checkpoints / "last.ckpt").exists():
+        return None  # interrupted before the first epoch ended: beginning anew is going on
+    asked = asked or (None if command == "fit" else "best")
+    path = checkpoints / f"{asked}.ckpt" if asked in ("best", "last") else asked and Path(asked)
+    if path and not Path(path).exists():
+        raise FileNotFoundError(f"There is no checkpoint {path}. Train first: snnzoo fit --config <recipe>.")
+    return str(path) if path else None
+
+
+def next_version(logs: Path, command: str) -> str:
+    """`<command>_<n>` with the first free n, so that no log is ever overwritten."""
+    taken = [int(path.name.rsplit("_", 1)[1]) for path in logs.glob(f"{command}_*")]
+    return f"{command}_{max(taken, default=-1) + 1}"
+
+

@@ -1,0 +1,45 @@
+"""The sentence every unknown name gets: what was found, the closest names, where to see all."""
+
+import difflib
+from collections.abc import Iterable
+from inspect import signature
+
+
+def unknown(kind: str, name: str, accepted: Iterable[str], see: str = "") -> str:
+    """Say that `name` is no `kind`, with the closest accepted names first.
+
+    Args:
+        kind: What was asked for, in the user's words ("student", "neuron").
+        name: What was found.
+        accepted: Every accepted name.
+        see: Where the whole list is, when it is too long to print.
+
+    Example:
+        >>> unknown("neuron", "lfi", ["if", "lif", "plif"])
+        "Unknown neuron 'lfi'. Did you mean 'lif', 'plif' or 'if'? Accepted: if, lif, plif."
+    """
+    names = sorted(accepted)
+    of_lower = {accepted.lower(): accepted for accepted in names}  # LIF is the class, lif the name
+    matches = difflib.get_close_matches(name.lower(), of_lower, n=3, cutoff=0.4)
+    close = [repr(of_lower[match]) for match in matches]
+    hint = f" Did you mean {' or '.join(filter(None, [', '.join(close[:-1]), close[-1]]))}?" if close else ""
+    rest = see if len(names) > 20 and see else f"Accepted: {', '.join(names)}."
+    return f"Unknown {kind} {name!r}.{hint} {rest}"
+
+
+def check_arguments(name: str, cls: type, arguments: Iterable[str]) -> None:
+    """Refuse an argument that neither `cls` nor a base of it takes; Python cannot tell which names `**kwargs` hides.
+
+    Raises:
+        ValueError: If an argument is unknown.
+
+    Example:
+        >>> check_arguments("fraction", __import__("fractions").Fraction, ["numerater"])
+        Traceback (most recent call last):
+        ValueError: Unknown fraction argument 'numerater'. Did you mean 'numerator'? Accepted: denominator, numerator.
+    """
+    parameters = [parameter for base in cls.__mro__ for parameter in signature(base).parameters.values()]
+    accepted = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    for argument in arguments:
+        if argument not in accepted:
+            raise ValueError(unknown(f"{name} argument", argument, accepted))

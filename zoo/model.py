@@ -1,0 +1,229 @@
+"""The contract of a student, and the one way to read any model, student or teacher.
+
+Shapes: T time steps, N batch, C channels, H height, W width, K classes. Everything inside is time-first.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from timm.models import checkpoint
+from timm.models._features import FeatureGetterNet, feature_take_indices  # timm gives them no public name
+from torch import Tensor, nn
+
+from .neurons import Neuron
+
+
+@dataclass
+class Outputs:
+    """What one model gives for one batch.
+
+    Attributes:
+        logits: [T, N, K]; a non-spiking model has T = 1.
+        features: One [T, N, C, H, W] per entry of the model's `feature_info`.
+    """
+
+    logits: Tensor
+    features: list[Tensor] = field(default_factory=list)
+
+
+def read(model: nn.Module, x: Tensor) -> Outputs:
+    """Read a student or a teacher: logits and every feature of the sequence x [T, N, C, H, W], in one pass."""
+    final, features = model.forward_intermediates(x)
+    return Outputs(model.forward_head(final), features)
+
+
+class SpikingModel(nn.Module, ABC):
+    """A spiking student: timm's model surface, over sequences.
+
+    An architecture gives `forward_stages` and `forward_head`, and sets `num_features`, `feature_info` and its
+    classifier; everything else is here. A still image (T = 1) is encoded by the first convolution and norm once and the
+    current is then repeated `num_steps` times; in a sequence (T > 1) every frame is one step, whatever `num_steps` is.
+
+    Args:
+        num_classes: Classes K; 0 for no classifier.
+        in_chans: Input channels C.
+        num_steps: Steps T that a still image is shown for; may be changed at run time.
+        drop_rate: Dropout before the classifier.
+
+    Raises:
+        ValueError: If num_steps, in_chans or num_classes is out of range.
+    """
+
+    num_features: int
+    feature_info: list[dict[str, Any]]
+
+    def __init__(self, num_classes: int, in_chans: int, num_steps: int, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        if in_chans < 1 or num_classes < 0:
+            raise ValueError(f"in_chans must be >= 1 and num_classes >= 0, found {in_chans} and {num_classes}.")
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.num_steps = num_steps
+        self.drop_rate = drop_rate
+        self.grad_checkpointing = False
+
+    @property
+    def num_steps(self) -> int:
+        """Steps T that a still image is shown for."""
+        return self._num_steps
+
+    @num_steps.setter
+    def num_steps(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"num_steps is the number of time steps and must be an integer >= 1, found {value!r}.")
+        self._num_steps = value
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Width of the pre-logits (timm's name)."""
+        return self.num_features
+
+    @abstractmethod
+    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield the features of `feature_info`, in order, of a sequence: [T, N, C, H, W] each."""
+
+    @abstractmethod
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits [T, N, K] of the last feature [T, N, C, H, W]; the pooled [T, N, F] if pre_logits."""
+
+    @abstractmethod
+    def get_classifier(self) -> nn.Module:
+        """The layer that gives the logits."""
+
+    @abstractmethod
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Give the model a new, untrained classifier; `global_pool` is timm's and only None or "avg" is accepted."""
+
+    @abstractmethod
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Regular expressions that group parameters by depth (timm's layer decay)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits averaged over time, [N, K], of images [N, C, H, W] or a sequence [T, N, C, H, W]."""
+        return self.forward_sequence(to_sequence(x)).mean(0)
+
+    def forward_sequence(self, x: Tensor) -> Tensor:
+        """Logits at every step, [T, N, K], of a sequence [T, N, C, H, W]."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last feature, [T, N, C, H, W], of a sequence [T, N, C, H, W]."""
+        *_, last = self.forward_stages(x)
+        return last
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The chosen features of a sequence [T, N, C, H, W], as timm's method of this name, time-first.
+
+        Args:
+            x: A sequence [T, N, C, H, W].
+            indices: Which entries of `feature_info`; the last n if an int, all if None.
+            norm: No effect: the features of a spiking stage have no extra norm.
+            stop_early: Stop after the last chosen feature.
+            output_fmt: Only "NCHW".
+            intermediates_only: Leave the last feature out of the answer.
+
+        Returns:
+            The last computed feature and the list of chosen features, [T, N, C, H, W] each; only the list if
+            intermediates_only.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt must be 'NCHW', found {output_fmt!r}.")
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        features = []
+        for index, feature in enumerate(self.forward_stages(x)):
+            if index in take:
+                features.append(feature)
+            if stop_early and index == last:
+                break
+        return features if intermediates_only else (feature, features)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last chosen feature, and the head (timm's name, for `features_only`)."""
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        for info in self.feature_info[last + 1 :]:
+            self.set_submodule(info["module"], nn.Identity())
+        if prune_head:
+            self.reset_classifier(0)
+        return take
+
+    def repeat_still(self, current: Tensor) -> Tensor:
+        """Show the encoded current [1, N, ...] of a still image for `num_steps` steps (no copy)."""
+        return current.expand(self.num_steps, *current.shape[1:]) if current.shape[0] == 1 else current
+
+    def stage(self, module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Run one stage, recomputing it in the backward pass if gradient checkpointing is on."""
+        if self.grad_checkpointing and self.training:
+            return checkpoint(module, x)
+        return module(x)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory: keep only the input of each stage for the backward pass."""
+        self.grad_checkpointing = enable
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay must not touch: those of the neurons."""
+        return {
+            f"{prefix}.{name}"
+            for prefix, module in self.named_modules()
+            if isinstance(module, Neuron)
+            for name, _ in module.named_parameters(recurse=False)
+        }
+
+
+def to_sequence(x: Tensor) -> Tensor:
+    """A sequence [T, N, C, H, W] of images [N, C, H, W] (T = 1) or of a sequence.
+
+    Raises:
+        ValueError: If x has neither four nor five axes.
+    """
+    if x.ndim == 5:
+        return x
+    if x.ndim == 4:
+        return x.unsqueeze(0)
+    raise ValueError(f"Expected images [N, C, H, W] or a sequence [T, N, C, H, W], found shape {tuple(x.shape)}.")
+
+
+class TimeMeanFeatures(FeatureGetterNet):
+    """`features_only=True` of a student: maps [N, C, H, W], averaged over time.
+
+    timm's default feature extractor runs the children one after another and would give a neuron the batch for time;
+    every student therefore names this one in its `feature_cfg`.
+    """
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence [T, N, C, H, W]."""
+        return [feature.mean(0) for feature in super().forward(to_sequence(x))]
+
+
+def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
+    """Every neuron layer of a model by name; empty for a non-spiking model."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
+
+
+def silent_layers(model: nn.Module, x: Tensor) -> list[str]:
+    """Names of the neuron layers that do not fire once on x; a silent layer makes any check of outputs vacuous."""
+    spikes: dict[str, Tensor] = {}
+    hooks = [
+        neuron.register_forward_hook(lambda _, __, out, name=name: spikes.__setitem__(name, out.sum()))
+        for name, neuron in spiking_neurons(model).items()
+    ]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [name for name, total in spikes.items() if total == 0]

@@ -1,0 +1,251 @@
+"""SEW-ResNet: spike-element-wise residual networks.
+
+Source: Fang et al. 2021, arXiv:2102.04159. Written from the paper's tables; parameter names equal those of timm's
+ResNets, so that their weights map one to one. A block adds spikes to spikes: with `connect="add"` a stage's output holds
+small integers, not bits, and the convolution that reads it counts as multiply-accumulate (see `zoo/energy.py`).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from ..errors import unknown
+from ..layers import init_convolutions, make_classifier, over_time
+from ..model import SpikingModel, TimeMeanFeatures
+from ..neurons import NeuronSpec, make_neuron
+
+__all__ = ["SEWResNet"]
+
+CONNECT = {
+    "add": lambda branch, shortcut: branch + shortcut,
+    "and": lambda branch, shortcut: branch * shortcut,
+    "iand": lambda branch, shortcut: shortcut * (1 - branch),
+}
+
+
+def conv3x3(in_chans: int, out_chans: int, stride: int = 1) -> nn.Conv2d:
+    """The 3x3 convolution without bias that every block is made of."""
+    return nn.Conv2d(in_chans, out_chans, 3, stride, padding=1, bias=False)
+
+
+class Shortcut(nn.Sequential):
+    """1x1 convolution and norm, where the shape changes; its neuron is the block's, so that the keys stay timm's."""
+
+    def __init__(self, in_chans: int, out_chans: int, stride: int) -> None:
+        super().__init__(nn.Conv2d(in_chans, out_chans, 1, stride, bias=False), nn.BatchNorm2d(out_chans))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions, each with norm and neuron; the result meets the shortcut: [T, N, C, H, W] -> same rank."""
+
+    expansion = 1
+
+    def __init__(self, in_chans: int, width: int, stride: int, connect: str, neuron: NeuronSpec) -> None:
+        super().__init__()
+        self.connect = CONNECT[connect]
+        self.conv1, self.bn1 = conv3x3(in_chans, width, stride), nn.BatchNorm2d(width)
+        self.act1 = make_neuron(neuron)
+        self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
+        self.act2 = make_neuron(neuron)
+        self.downsample = Shortcut(in_chans, width, stride) if stride != 1 or in_chans != width else None
+        self.downsample_act = make_neuron(neuron) if self.downsample else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """g(A(x), shortcut(x))."""
+        y = self.act1(over_time(x, self.conv1, self.bn1))
+        y = self.act2(over_time(y, self.conv2, self.bn2))
+        return self.connect(y, self.downsample_act(over_time(x, self.downsample)) if self.downsample else x)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride) and 1x1 convolutions, each with norm and neuron, as `BasicBlock`."""
+
+    expansion = 4
+
+    def __init__(self, in_chans: int, width: int, stride: int, connect: str, neuron: NeuronSpec) -> None:
+        super().__init__()
+        out_chans = width * self.expansion
+        self.connect = CONNECT[connect]
+        self.conv1, self.bn1 = nn.Conv2d(in_chans, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.act1 = make_neuron(neuron)
+        self.conv2, self.bn2 = conv3x3(width, width, stride), nn.BatchNorm2d(width)
+        self.act2 = make_neuron(neuron)
+        self.conv3, self.bn3 = nn.Conv2d(width, out_chans, 1, bias=False), nn.BatchNorm2d(out_chans)
+        self.act3 = make_neuron(neuron)
+        self.downsample = Shortcut(in_chans, out_chans, stride) if stride != 1 or in_chans != out_chans else None
+        self.downsample_act = make_neuron(neuron) if self.downsample else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """g(A(x), shortcut(x))."""
+        y = self.act1(over_time(x, self.conv1, self.bn1))
+        y = self.act2(over_time(y, self.conv2, self.bn2))
+        y = self.act3(over_time(y, self.conv3, self.bn3))
+        return self.connect(y, self.downsample_act(over_time(x, self.downsample)) if self.downsample else x)
+
+
+BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class SEWResNet(SpikingModel):
+    """A SEW-ResNet of any depth and width. Contract and errors: `SpikingModel`.
+
+    Args:
+        block: "basic" or "bottleneck".
+        layers: Blocks per stage.
+        widths: Channels per stage (before the bottleneck's expansion of 4).
+        stem: "imagenet" (7x7 stride 2, then max-pool 3x3 stride 2) or "small" (3x3 stride 1, for 8 to 64 pixels).
+        connect: "add", "and" or "iand".
+        neuron: Neuron of every layer, in JSON; see `make_neuron`.
+        num_steps: Steps T that a still image is shown for.
+        num_classes: Classes K.
+        in_chans: Input channels C.
+        drop_rate: Dropout before the classifier.
+    """
+
+    def __init__(
+        self,
+        block: str = "basic",
+        layers: tuple[int, ...] = (2, 2, 2, 2),
+        widths: tuple[int, ...] = (64, 128, 256, 512),
+        stem: str = "imagenet",
+        connect: str = "add",
+        neuron: NeuronSpec = "if",
+        num_steps: int = 4,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__(num_classes, in_chans, num_steps, drop_rate)
+        for what, name, accepted in (("block", block, BLOCKS), ("connect", connect, CONNECT), ("stem", stem, STEMS)):
+            if name not in accepted:
+                raise ValueError(unknown(f"{what} of SEWResNet", name, accepted))
+        if len(layers) != len(widths):
+            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
+
+        kernel, stride, pool = STEMS[stem]
+        self.conv1 = nn.Conv2d(in_chans, widths[0], kernel, stride, padding=kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.act1 = make_neuron(neuron)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool else nn.Identity()
+        self.feature_info = [{"num_chs": widths[0], "reduction": stride, "module": "act1"}]
+
+        chans, reduction = widths[0], stride * (2 if pool else 1)
+        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
+            first_stride = 1 if index == 0 else 2
+            reduction *= first_stride
+            blocks = []
+            for number in range(depth):
+                blocks.append(BLOCKS[block](chans, width, first_stride if number == 0 else 1, connect, neuron))
+                chans = width * BLOCKS[block].expansion
+            name = f"layer{index + 1}"
+            self.add_module(name, nn.Sequential(*blocks))
+            self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
+
+        self.num_features = chans
+        self.head_drop = nn.Dropout(drop_rate)
+        self.fc = make_classifier(chans, num_classes)
+        init_convolutions(self)
+
+    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
+        """The stem's spikes, then the output of every stage."""
+        x = self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
+        yield x
+        x = over_time(x, self.maxpool)
+        for info in self.feature_info[1:]:
+            x = self.stage(self.get_submodule(info["module"]), x)
+            yield x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
+        x = self.head_drop(x.mean((-2, -1)))
+        return x if pre_logits else self.fc(x)
+
+    def get_classifier(self) -> nn.Module:
+        """See `SpikingModel`."""
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """See `SpikingModel`."""
+        if global_pool not in (None, "avg"):
+            raise ValueError(f"SEWResNet pools by the average only, found global_pool={global_pool!r}.")
+        self.num_classes = num_classes
+        self.fc = make_classifier(self.num_features, num_classes)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """See `SpikingModel`."""
+        return {"stem": r"^conv1|bn1|act1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+
+STEMS = {"imagenet": (7, 2, True), "small": (3, 1, False)}  # kernel, stride, max-pool
+
+
+def _cfg(**changes: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "min_input_size": (3, 32, 32),
+        "pool_size": (7, 7),
+        "interpolation": "bicubic",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "paper_ids": "arXiv:2102.04159",
+        "paper_name": "Deep Residual Learning in Spiking Neural Networks",
+        **changes,
+    }
+
+
+def _small_cfg(**changes: Any) -> dict[str, Any]:
+    return _cfg(
+        **{"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 8, 8), "pool_size": None, **changes}
+    )
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "sew_resnet18": _cfg(),
+        "sew_resnet34": _cfg(),
+        "sew_resnet50": _cfg(),
+        "sew_resnet18_small": _small_cfg(),
+        "sew_resnet_tiny": _small_cfg(),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SEWResNet:
+    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(defaults["layers"]) + 1))}
+    return build_model_with_cfg(SEWResNet, variant, pretrained, feature_cfg=feature_cfg, **{**defaults, **kwargs})
+
+
+@register_model
+def sew_resnet18(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """SEW-ResNet-18 for ImageNet: 11,689,512 parameters."""
+    return _create("sew_resnet18", pretrained, {"layers": (2, 2, 2, 2)}, kwargs)
+
+
+@register_model
+def sew_resnet34(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """SEW-ResNet-34 for ImageNet: 21,797,672 parameters."""
+    return _create("sew_resnet34", pretrained, {"layers": (3, 4, 6, 3)}, kwargs)
+
+
+@register_model
+def sew_resnet50(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """SEW-ResNet-50 for ImageNet: 25,557,032 parameters."""
+    return _create("sew_resnet50", pretrained, {"block": "bottleneck", "layers": (3, 4, 6, 3)}, kwargs)
+
+
+@register_model
+def sew_resnet18_small(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """SEW-ResNet-18 with the 3x3 stem, for images of 16 to 64 pixels."""
+    return _create("sew_resnet18_small", pretrained, {"layers": (2, 2, 2, 2), "stem": "small"}, kwargs)
+
+
+@register_model
+def sew_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """Three stages of one basic block, 32 to 128 channels, for images of 8 to 32 pixels; LIF neurons."""
+    defaults = {"layers": (1, 1, 1), "widths": (32, 64, 128), "stem": "small", "neuron": "lif"}
+    return _create("sew_resnet_tiny", pretrained, defaults, kwargs)

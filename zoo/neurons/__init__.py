@@ -1,0 +1,54 @@
+"""Spiking neurons and their surrogate gradients; one neuron, one file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import check_arguments, unknown
+from .base import Neuron
+from .integrate_and_fire import IF
+from .lif import LIF
+from .plif import PLIF
+from .surrogate import SURROGATES, ATan, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
+
+__all__ = [
+    "IF",
+    "LIF",
+    "NEURONS",
+    "PLIF",
+    "SURROGATES",
+    "ATan",
+    "Neuron",
+    "NeuronSpec",
+    "Rectangle",
+    "Sigmoid",
+    "Surrogate",
+    "Triangle",
+    "make_neuron",
+    "make_surrogate",
+]
+
+NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF}
+
+NeuronSpec = str | Mapping[str, Any]
+"""A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}."""
+
+
+def make_neuron(spec: NeuronSpec) -> Neuron:
+    """Build a neuron from its JSON form.
+
+    Raises:
+        ValueError: If the name or an argument is not accepted.
+
+    Example:
+        >>> make_neuron({"name": "lif", "tau": 4.0}).tau
+        4.0
+    """
+    arguments = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = str(arguments.pop("name", None))
+    if name not in NEURONS:
+        raise ValueError(unknown("neuron", name, NEURONS))
+    check_arguments(name, NEURONS[name], arguments)
+    try:
+        return NEURONS[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"Neuron {name!r} does not take {arguments}: {error}.") from error

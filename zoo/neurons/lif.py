@@ -1,0 +1,49 @@
+"""The leaky integrate-and-fire neuron."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Neuron
+
+
+class LIF(Neuron):
+    r"""Leaky integrate and fire. Firing, reset and the other arguments: `Neuron`.
+
+        H_t = V_{t-1} + (X_t - (V_{t-1} - v_rest)) / tau      decay_input=True
+        H_t = V_{t-1} - (V_{t-1} - v_rest) / tau + X_t        decay_input=False
+
+    with v_rest = v_reset, or 0 for a soft reset.
+
+    Args:
+        tau: Membrane time constant, in steps, >= 1 (1 forgets the past).
+        decay_input: Whether the input too is divided by tau.
+        **neuron: Arguments of `Neuron`.
+
+    Raises:
+        ValueError: If tau < 1.
+
+    Example:
+        >>> import torch
+        >>> LIF(tau=2.0)(torch.tensor([[1.5], [1.5], [1.5]])).flatten().tolist()
+        [0.0, 1.0, 0.0]
+    """
+
+    def __init__(self, tau: float = 2.0, decay_input: bool = True, **neuron: Any) -> None:
+        super().__init__(**neuron)
+        if tau < 1:
+            raise ValueError(f"tau is a time constant in steps and must be >= 1, found {tau}.")
+        self.tau = tau
+        self.decay_input = decay_input
+
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        """See the class."""
+        # The equations of the class, regrouped so that each is one pass over memory when v_rest = 0.
+        rate, rest = 1 / self.tau, self.v_reset or 0.0
+        h = v.lerp(x, rate) if self.decay_input else torch.add(x, v, alpha=1 - rate)
+        return h + rest * rate if rest else h
+
+    def extra_repr(self) -> str:
+        """The numbers that define the neuron, in `print(model)`."""
+        return f"tau={self.tau}, decay_input={self.decay_input}, {super().extra_repr()}"
