@@ -196,7 +196,9 @@ def make_network(
     Raises:
         ValueError: If the name or an argument is unknown, or the network cannot take the images.
     """
-    model = zoo.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **(model_args or {}))
+    model = zoo.create_model(
+        name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **(model_args or {})
+    )
     if isinstance(model, SpikingModel):
         if input_size is not None:
             raise ValueError(f"input_size is for non-spiking models; {name} takes the data as it is. Leave it out.")
@@ -227,5 +229,3 @@ def check_image_size(name: str, model: SpikingModel, size: Sequence[int]) -> Non
             f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has {size[1]}x{size[2]}. "
             "Choose a student for small images (`snnzoo list`), or larger images (image_size of the data)."
         )
-
-

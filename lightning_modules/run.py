@@ -1,9 +1,9 @@
 """A run: one recipe carried out in one directory, recorded so that it can be repeated, resumed, tested and published.
 
-    RUN/config.yaml                 the recipe as it ran: `snnzoo test --config RUN/config.yaml`
-    RUN/checkpoints/{best,last}.ckpt    best validation accuracy; end of the last epoch
-    RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a resumed fit adds one
-    RUN/plots/, results.json        pictures and numbers of the test
+RUN/config.yaml                 the recipe as it ran: `snnzoo test --config RUN/config.yaml`
+RUN/checkpoints/{best,last}.ckpt    best validation accuracy; end of the last epoch
+RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a resumed fit adds one
+RUN/plots/, results.json        pictures and numbers of the test
 """
 
 import logging
@@ -74,7 +74,9 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `--run` and the links."""
         parser.add_argument("--run", type=str, required=True, help="Directory of the run: checkpoints, logs, results.")
-        parser.add_argument("--overwrite", type=bool, default=False, help="Let fit replace a run that is already there.")
+        parser.add_argument(
+            "--overwrite", type=bool, default=False, help="Let fit replace a run that is already there."
+        )
         parser.link_arguments("run", "trainer.default_root_dir")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         for name in ("num_classes", "in_chans", "input_cfg"):
@@ -153,5 +155,3 @@ def next_version(logs: Path, command: str) -> str:
     """`<command>_<n>` with the first free n, so that no log is ever overwritten."""
     taken = [int(path.name.rsplit("_", 1)[1]) for path in logs.glob(f"{command}_*")]
     return f"{command}_{max(taken, default=-1) + 1}"
-
-

@@ -1,0 +1,39 @@
+"""The model zoo: spiking students, registered with timm; published checkpoints; what they cost.
+
+Shapes, everywhere: T time steps, N batch, C channels, H height, W width, P polarities (the channels of events),
+K classes. Time comes first: x [T, N, C, H, W], features [T, N, C, H, W], logits [T, N, K]; an image has T = 1.
+
+    >>> import torch, zoo
+    >>> model = zoo.create_model("sew_resnet_tiny", num_classes=10, in_chans=1)
+    >>> model(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+"""
+
+from .hub import (
+    RegistryError,
+    VerifyReport,
+    create_model,
+    describe,
+    golden_input,
+    list_models,
+    publish,
+    pull,
+    verify,
+)
+from .model import Outputs, SpikingModel, read, spiking_neurons
+
+__all__ = [
+    "Outputs",
+    "RegistryError",
+    "SpikingModel",
+    "VerifyReport",
+    "create_model",
+    "describe",
+    "golden_input",
+    "list_models",
+    "publish",
+    "pull",
+    "read",
+    "spiking_neurons",
+    "verify",
+]

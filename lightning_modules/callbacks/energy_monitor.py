@@ -36,7 +36,9 @@ class EnergyMonitor(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach the counters."""
-        networks = {"model": pl_module.model} | ({"teacher": pl_module.teacher} if hasattr(pl_module, "teacher") else {})
+        networks = {"model": pl_module.model} | (
+            {"teacher": pl_module.teacher} if hasattr(pl_module, "teacher") else {}
+        )
         self.counters = {name: OperationCounter(network) for name, network in networks.items()}
         self.measurements, self.golden_input, self.seen = {}, None, 0
         for counter in self.counters.values():

@@ -42,6 +42,11 @@ def test_a_certain_teacher_gives_finite_numbers(target):
     assert student.logits.grad.isfinite().all()
 
 
+def test_two_certain_models_leave_nothing_to_teach(target):
+    both = Outputs(1000 * torch.nn.functional.one_hot(target, 5).float().unsqueeze(0))
+    assert WSLD()(both, both, target) == 0  # 0 / 0 without the 1e-7
+
+
 def test_the_weights_carry_no_gradient(make_outputs, target):
     student, teacher = make_outputs(1, seed=1, requires_grad=True), make_outputs(1, seed=2)
     WSLD(temperature=2.0)(student, teacher, target).backward()

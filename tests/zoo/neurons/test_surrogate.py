@@ -47,7 +47,9 @@ def test_all_are_registered_and_tested():
 
 def test_derivative_is_the_documented_slope(spike, points):
     expected = [slope(spike, x) for x in points.tolist()]
-    torch.testing.assert_close(spike.derivative(points), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(
+        spike.derivative(points), torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=1e-15
+    )
 
 
 def test_derivative_is_that_of_the_primitive(spike, points):
