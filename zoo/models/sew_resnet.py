@@ -210,6 +210,8 @@ default_cfgs = generate_default_cfgs(
         "sew_resnet34": _cfg(),
         "sew_resnet50": _cfg(),
         "sew_resnet18_small": _small_cfg(),
+        "sew_resnet20": _small_cfg(),
+        "sew_resnet8": _small_cfg(),
         "sew_resnet_tiny": _small_cfg(),
     }
 )
@@ -242,6 +244,20 @@ def sew_resnet50(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
 def sew_resnet18_small(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-18 with the 3x3 stem, for images of 16 to 64 pixels."""
     return _create("sew_resnet18_small", pretrained, {"layers": (2, 2, 2, 2), "stem": "small"}, kwargs)
+
+
+@register_model
+def sew_resnet20(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """The spiking twin of ResNet-20 for small images: three stages of three blocks, 16 to 64 channels; LIF neurons."""
+    defaults = {"layers": (3, 3, 3), "widths": (16, 32, 64), "stem": "small", "neuron": "lif"}
+    return _create("sew_resnet20", pretrained, defaults, kwargs)
+
+
+@register_model
+def sew_resnet8(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """Three stages of one basic block, 16 to 64 channels, for small images; LIF neurons."""
+    defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem": "small", "neuron": "lif"}
+    return _create("sew_resnet8", pretrained, defaults, kwargs)
 
 
 @register_model
