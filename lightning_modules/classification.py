@@ -59,6 +59,7 @@ class ClassificationModule(ClassifierModule):
         if freeze_backbone:
             self.model.requires_grad_(False)
             self.classifier().requires_grad_(True)
+            self.train()  # the trainer keeps the modes it finds
         for objective in objectives:
             objective.build(network.feature_info, [])
 

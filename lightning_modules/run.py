@@ -26,6 +26,8 @@ from .callbacks import EnergyMonitor, FiringRate, Plots, PredictionWriter
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 # lightning 2.6 calls pytree API that torch 2.15 deprecates; a user cannot mend it.
 warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+# A frozen teacher is in evaluation mode on purpose.
+warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
 
 
 class SaveRecipe(SaveConfigCallback):
@@ -91,14 +93,12 @@ class RunCLI(LightningCLI):
         config = self.config[self.subcommand]
         checkpoints = Path(config.run) / "checkpoints"
         config.ckpt_path = find_checkpoint(checkpoints, config.ckpt_path, str(self.subcommand))
-        if self.subcommand == "fit" and not config.ckpt_path and (checkpoints / "last.ckpt").exists():
-            if not config.overwrite:
-                raise FileExistsError(
-                    f"{config.run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
-                    f"or keep it and choose another directory: --run DIR."
-                )
-            for folder in ("checkpoints", "logs", "plots"):
-                shutil.rmtree(Path(config.run) / folder, ignore_errors=True)
+        anew = self.subcommand == "fit" and not config.ckpt_path
+        if anew and (checkpoints / "last.ckpt").exists() and not config.overwrite:
+            raise FileExistsError(
+                f"{config.run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
+                f"or keep it and choose another directory: --run DIR."
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that logs, saves, measures and draws into the run."""
@@ -112,26 +112,31 @@ class RunCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Say what is about to be trained."""
+        """Say what is about to be trained; a run that is replaced goes only now, when all that can be checked was."""
+        config = self.config.fit
+        if config.overwrite and not config.ckpt_path:
+            for folder in ("checkpoints", "logs", "plots"):
+                shutil.rmtree(Path(config.run) / folder, ignore_errors=True)
+        (Path(config.run) / "results.json").unlink(missing_ok=True)  # of the weights before this fit
         count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
-        print(f"{self.config.fit.run}: {type(self.model).__name__} trains {count:,} parameters.")
+        print(f"{config.run}: {type(self.model).__name__} trains {count:,} parameters.")
 
 
 def callbacks(run: Path, command: str) -> list[Callback]:
     """What every run does besides training."""
     # Measuring comes before drawing: both read what the test gave, and only the former logs.
     always: list[Callback] = [ProgressBar(), EnergyMonitor(), Plots(), PredictionWriter()]
-    if command != "fit":
-        return always
-    checkpoint = ModelCheckpoint(
-        run / "checkpoints",
-        filename="best",
-        monitor="val/acc",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
+    always.append(
+        ModelCheckpoint(
+            run / "checkpoints",
+            filename="best",
+            monitor="val/acc",
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+        )
     )
-    return [*always, checkpoint, FiringRate(), LearningRateMonitor("epoch")]
+    return [*always, FiringRate(), LearningRateMonitor("epoch")] if command == "fit" else always
 
 
 def find_checkpoint(checkpoints: Path, asked: str | None, command: str) -> str | None:

@@ -1,0 +1,45 @@
+import torch
+
+from lightning_modules import ClassificationModule
+from lightning_modules.callbacks import Plots
+from lightning_modules.callbacks.plots import draw_confusion, draw_learning_curves, draw_raster, read_curves
+
+
+def test_draws_a_tested_student(blobs, data_args, adam, trainer, tmp_path):
+    module = ClassificationModule(model="spiking_vgg_tiny", optimizer=adam, **data_args)
+    trainer(callbacks=[Plots()]).test(module, blobs, verbose=False)
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert names == {"confusion_matrix.png", "firing_rates.png", "spike_raster.png"}
+    assert all((tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    assert not any(layer._forward_hooks for layer in module.modules())
+
+
+def test_a_teacher_has_no_spikes_to_draw(blobs, data_args, adam, trainer, tmp_path):
+    module = ClassificationModule(model="test_resnet", optimizer=adam, **data_args)
+    trainer(callbacks=[Plots()]).test(module, blobs, verbose=False)
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["confusion_matrix.png"]
+
+
+def test_curves_of_a_resumed_run_are_one(tmp_path):
+    for version, rows in (("fit_0", "0,0.9,\n1,0.5,0.1"), ("fit_1", "1,0.4,0.2\n2,0.3,0.3"), ("fit_10", "3,0.2,")):
+        folder = tmp_path / "logs" / version
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(f"epoch,train/loss,val/acc\n{rows}\n")
+    curves = read_curves(tmp_path)
+    assert curves["train/loss"] == {0: 0.9, 1: 0.4, 2: 0.3, 3: 0.2}
+    assert curves["val/acc"] == {1: 0.2, 2: 0.3}
+    assert [axes.get_title() for axes in draw_learning_curves(curves).axes] == ["loss", "accuracy"]
+
+
+def test_confusion_states_the_accuracy():
+    counts = torch.tensor([[8, 2], [1, 9]])
+    axes = draw_confusion(counts, ["cat", "dog"]).axes[0]
+    assert axes.get_title() == "85.00% of 20 right"
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "2", "8", "9"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
+
+
+def test_raster_shows_every_spike_once():
+    spikes = torch.tensor([[1.0, 0, 0], [0, 1, 1]])  # [T=2, 3 neurons]
+    points = draw_raster({"act": spikes}).axes[0].collections[0].get_offsets().tolist()
+    assert sorted(points) == [[1, 0], [2, 1], [2, 2]]

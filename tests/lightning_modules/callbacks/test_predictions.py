@@ -1,0 +1,20 @@
+import csv
+
+import torch
+
+from lightning_modules import ClassificationModule
+from lightning_modules.callbacks import PredictionWriter
+
+
+def test_one_row_a_test_image(blobs, data_args, adam, trainer, tmp_path, capsys):
+    module = ClassificationModule(model="spiking_vgg_tiny", optimizer=adam, **data_args)
+    trainer(callbacks=[PredictionWriter()]).predict(module, blobs, return_predictions=False)
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    with torch.no_grad():
+        logits = torch.cat([module.eval()(x) for x, _ in blobs.predict_dataloader()])
+    names = ("top", "middle", "bottom")
+    assert [row["label"] for row in rows] == [names[index] for index in logits.argmax(-1)]
+    assert [int(row["index"]) for row in rows] == list(range(24))
+    probability, _ = logits.softmax(-1).max(-1)
+    torch.testing.assert_close(torch.tensor([float(row["probability"]) for row in rows]), probability, atol=1e-4, rtol=0)
+    assert "24 predictions" in capsys.readouterr().out

@@ -1,0 +1,135 @@
+import pytest
+import torch
+
+from lightning_modules import ClassificationModule
+from lightning_modules.objectives import TET, CrossEntropy, LogitKD
+
+
+def make(data_args, adam, model="spiking_vgg_tiny", **changes):
+    return ClassificationModule(model=model, optimizer=adam, **{**data_args, **changes})
+
+
+def test_learns(blobs, data_args, adam, trainer):
+    module = make(data_args, adam, model_args={"num_steps": 2})
+    run = trainer(max_epochs=12)
+    run.fit(module, blobs)
+    assert run.test(module, blobs, verbose=False)[0]["test/acc"] > 0.9
+
+
+def test_accuracy_at_every_step_is_that_of_the_mean_so_far(blobs, data_args, adam, trainer):
+    module = make(data_args, adam, model_args={"num_steps": 3})
+    run = trainer()
+    run.fit(module, blobs)
+    logged = run.test(module, blobs, verbose=False)[0]
+    blobs.setup("test")
+    x, y = (torch.cat(parts, dim) for parts, dim in zip(zip(*blobs.test_dataloader(), strict=True), (1, 0), strict=True))
+    with torch.no_grad():
+        logits = module.eval().model.forward_sequence(x)
+    for t in (1, 2, 3):
+        expected = (logits[:t].mean(0).argmax(-1) == y).float().mean().item()
+        assert logged[f"test/acc_at_{t}"] == pytest.approx(expected)
+    assert logged["test/acc"] == logged["test/acc_at_3"]
+
+
+def test_logs_every_term_and_their_weighted_sum(blobs, data_args, adam, trainer):
+    module = make(data_args, adam, objectives=[CrossEntropy(weight=0.5), TET(weight=2.0)])
+    run = trainer(max_epochs=1)
+    run.fit(module, blobs)
+    logs = run.callback_metrics
+    total = 0.5 * logs["val/CrossEntropy"] + 2.0 * logs["val/TET"]
+    assert logs["val/loss"].item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_two_terms_of_one_kind_have_two_names(data_args, adam):
+    module = make(data_args, adam, objectives=[TET(), CrossEntropy(), TET(lam=0.1)])
+    assert list(module.objectives) == ["TET", "CrossEntropy", "TET_2"]
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(3, False), (6, True)])
+def test_top5_only_where_it_means_something(data_args, adam, classes, shown):
+    module = make(data_args | {"num_classes": classes}, adam)
+    assert ("acc_top5" in module.val_metrics.keys(keep_base=True)) is shown
+
+
+def test_weight_decay_spares_vectors_and_neurons(data_args, adam, trainer, blobs):
+    module = make(data_args, adam, model_args={"neuron": {"name": "plif"}})
+    module.trainer = trainer()
+    module.trainer.fit(module, blobs)
+    decayed, spared = module.trainer.optimizers[0].param_groups
+    assert decayed["weight_decay"] == 0.05
+    assert spared["weight_decay"] == 0.0
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    assert all(names[id(p)].endswith("weight") and p.ndim > 1 for p in decayed["params"])
+    assert any(names[id(p)].endswith(".w") for p in spared["params"])
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(module.parameters()))
+
+
+def test_trains_a_timm_teacher_on_enlarged_images(blobs, data_args, adam, trainer):
+    module = make(data_args, adam, model="test_resnet", input_size=32)
+    run = trainer(max_epochs=10)
+    run.fit(module, blobs)
+    assert module.model.frame(torch.zeros(1, 2, 1, 8, 8)).shape == (2, 1, 32, 32)
+    assert run.test(module, blobs, verbose=False)[0]["test/acc"] > 0.9
+
+
+def test_frozen_backbone_trains_the_classifier_only(blobs, data_args, adam, trainer):
+    module = make(data_args, adam, freeze_backbone=True)
+    before = {key: value.clone() for key, value in module.model.state_dict().items()}
+    trainer(max_epochs=1).fit(module, blobs)
+    changed = {key for key, value in module.model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"fc.weight", "fc.bias"}  # not even the statistics of a norm
+
+
+def test_same_seed_same_weights(blobs, data_args, adam, trainer, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "3")
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        module = make(data_args, adam, model_args={"drop_rate": 0.5})
+        trainer(max_epochs=1).fit(module, blobs)
+        states.append(module.model.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_soft_targets_train(blobs, data_args, adam, trainer):
+    blobs.mixup = 0.4
+    module = make(data_args, adam)
+    trainer(max_epochs=1).fit(module, blobs)
+
+
+# Bad input ------------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_model_names_the_closest(data_args, adam):
+    with pytest.raises(ValueError, match="Unknown model 'sew_resnet_tinny'.*'sew_resnet_tiny'"):
+        make(data_args, adam, model="sew_resnet_tinny")
+
+
+def test_objective_that_needs_a_teacher(data_args, adam):
+    with pytest.raises(ValueError, match="LogitKD needs a teacher.*DistillationModule"):
+        make(data_args, adam, objectives=[CrossEntropy(), LogitKD()])
+
+
+def test_images_too_small_for_the_student(data_args, adam):
+    with pytest.raises(ValueError, match="spiking_vgg11 takes images of at least 32x32.*data has 8x8"):
+        make(data_args, adam, model="spiking_vgg11")
+
+
+def test_no_steps(data_args, adam):
+    with pytest.raises(ValueError, match="num_steps.*>= 1, found 0"):
+        make(data_args, adam, model_args={"num_steps": 0})
+
+
+def test_unknown_argument_of_the_architecture(data_args, adam):
+    with pytest.raises(ValueError, match="num_stepz"):
+        make(data_args, adam, model_args={"num_stepz": 4})
+
+
+def test_unknown_neuron(data_args, adam):
+    with pytest.raises(ValueError, match="Unknown neuron 'lfi'.*'lif'"):
+        make(data_args, adam, model_args={"neuron": "lfi"})
+
+
+def test_input_size_is_not_for_students(data_args, adam):
+    with pytest.raises(ValueError, match="input_size is for non-spiking models"):
+        make(data_args, adam, input_size=32)

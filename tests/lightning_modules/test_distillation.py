@@ -1,0 +1,143 @@
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+import zoo
+from lightning_modules import ClassificationModule, DistillationModule
+from lightning_modules.objectives import BKD, WSLD, CrossEntropy, FeatureMSE
+
+
+@pytest.fixture
+def teacher(tmp_path, blobs, data_args):
+    """A published ANN that knows the three classes (and little more)."""
+    model = zoo.create_model("test_resnet", num_classes=3, in_chans=1)
+    model.pretrained_cfg.update(blobs.input_cfg | {"input_size": (1, 32, 32)})
+    zoo.publish(model, tmp_path / "registry/test_resnet.blobs")
+    return f"local-dir:{tmp_path}/registry/test_resnet.blobs"
+
+
+def make(teacher, data_args, adam, objectives=None, **changes):
+    objectives = objectives or [CrossEntropy(), WSLD(), BKD()]
+    arguments = {"student": "spiking_vgg_tiny", "student_args": {"num_steps": 2}, **data_args, **changes}
+    return DistillationModule(teacher=teacher, objectives=objectives, optimizer=adam, **arguments)
+
+
+def test_teacher_is_frozen_and_unchanged(teacher, blobs, data_args, adam, trainer):
+    module = make(teacher, data_args, adam)
+    before = {key: value.clone() for key, value in module.teacher.state_dict().items()}
+    trainer().fit(module, blobs)
+    module.train()
+    assert not module.teacher.training
+    assert not any(parameter.requires_grad for parameter in module.teacher.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in module.teacher.state_dict().items())
+
+
+def test_learns_and_reports_the_teacher(teacher, blobs, data_args, adam, trainer):
+    module = make(teacher, data_args, adam)
+    run = trainer(max_epochs=12)
+    run.fit(module, blobs)
+    logs = run.test(module, blobs, verbose=False)[0]
+    assert logs["test/acc"] > 0.9
+    assert {"test/teacher_acc", "test/agreement", "test/ece", "test/BKD", "test/WSLD"} <= set(logs)
+
+
+def test_teacher_accuracy_and_agreement_are_what_they_say(teacher, blobs, data_args, adam, trainer):
+    module = make(teacher, data_args, adam)
+    logs = trainer().test(module, blobs, verbose=False)[0]
+    ann = zoo.create_model(teacher).eval()
+    module.eval()
+    agree = right = count = 0
+    for x, y in blobs.test_dataloader():
+        image = torch.nn.functional.interpolate(x[0], (32, 32), mode="bilinear", antialias=True)
+        with torch.no_grad():
+            answers, student = ann(image).argmax(-1), module.model(x).argmax(-1)
+        right, agree, count = right + (answers == y).sum(), agree + (answers == student).sum(), count + len(y)
+    assert logs["test/teacher_acc"] == pytest.approx(right.item() / count)
+    assert logs["test/agreement"] == pytest.approx(agree.item() / count)
+
+
+def test_layers_of_an_objective_are_trained_with_the_student(teacher, blobs, data_args, adam, trainer):
+    module = make(teacher, data_args, adam)
+    before = {name: p.clone() for name, p in module.objectives.named_parameters()}
+    trainer(max_epochs=1).fit(module, blobs)
+    assert before
+    assert all(not torch.equal(p, before[name]) for name, p in module.objectives.named_parameters())
+
+
+def test_checkpoint_has_no_teacher_and_loads_strictly(teacher, blobs, data_args, adam, trainer, tmp_path):
+    module = make(teacher, data_args, adam)
+    saver = ModelCheckpoint(tmp_path / "checkpoints", save_last=True)
+    trainer(max_epochs=1, callbacks=[saver], enable_checkpointing=True).fit(module, blobs)
+    checkpoint = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert not [key for key in checkpoint["state_dict"] if key.startswith("teacher.")]
+    assert checkpoint["zoo"]["architecture"] == "spiking_vgg_tiny"
+
+    again = make(teacher, data_args, adam)
+    tester = trainer(callbacks=[saver], enable_checkpointing=True)
+    logs = tester.test(again, blobs, ckpt_path=tmp_path / "checkpoints/last.ckpt", verbose=False)[0]
+    assert logs == trainer().test(module, blobs, verbose=False)[0]
+
+    del checkpoint["state_dict"]["model.fc.bias"]
+    torch.save(checkpoint, tmp_path / "broken.ckpt")
+    with pytest.raises(RuntimeError, match=r"model\.fc\.bias"):
+        tester.test(again, blobs, ckpt_path=tmp_path / "broken.ckpt", verbose=False)
+
+
+def test_a_checkpoint_alone_rebuilds_the_student(teacher, blobs, data_args, adam, trainer, tmp_path):
+    module = make(teacher, data_args, adam, student_args={"num_steps": 3, "neuron": {"name": "plif", "tau": 3.0}})
+    saver = ModelCheckpoint(tmp_path / "checkpoints", filename="best")
+    trainer(max_epochs=1, callbacks=[saver], enable_checkpointing=True).fit(module, blobs)
+    model = zoo.create_model(str(tmp_path)).eval()
+    x = torch.randn(4, 1, 8, 8)
+    assert model.num_steps == 3
+    assert model.pretrained_cfg["label_names"] == ["top", "middle", "bottom"]
+    torch.testing.assert_close(model(x), module.eval()(x.unsqueeze(0)))
+
+
+def test_a_run_can_be_the_teacher(blobs, data_args, adam, trainer, tmp_path):
+    ann = ClassificationModule(model="test_resnet", optimizer=adam, input_size=32, **data_args)
+    saver = ModelCheckpoint(tmp_path / "checkpoints", filename="best")
+    trainer(max_epochs=1, callbacks=[saver], enable_checkpointing=True).fit(ann, blobs)
+    module = make(str(tmp_path), data_args, adam)
+    x = torch.randn(1, 4, 1, 8, 8)
+    torch.testing.assert_close(module.read_teacher(x).logits[0], ann.eval()(x))
+    assert module.teacher_facts()["architecture"] == "test_resnet"
+
+
+def test_a_spiking_teacher(blobs, data_args, adam, trainer, tmp_path):
+    model = zoo.create_model("sew_resnet_tiny", num_classes=3, in_chans=1)
+    model.pretrained_cfg.update(blobs.input_cfg)
+    for _ in range(80):  # until the statistics of the norms let every layer fire
+        model(torch.randn(8, 1, 8, 8))
+    zoo.publish(model, tmp_path / "sew_resnet_tiny.blobs")
+    module = make(f"local-dir:{tmp_path}/sew_resnet_tiny.blobs", data_args, adam)
+    assert module.read_teacher(torch.randn(1, 2, 1, 8, 8)).logits.shape == (4, 2, 3)
+    trainer(max_epochs=1).fit(module, blobs)
+
+
+# Bad input ------------------------------------------------------------------------------------------------------------
+
+
+def test_class_counts_differ(teacher, blobs, data_args, adam):
+    with pytest.raises(ValueError, match="knows 3 classes, but the data has 5"):
+        make(teacher, data_args | {"num_classes": 5}, adam)
+
+
+def test_stage_out_of_range_lists_the_stages(teacher, data_args, adam):
+    with pytest.raises(ValueError, match=r"(?s)teacher has no stage 9.*layer4.*96"):
+        make(teacher, data_args, adam, [FeatureMSE(teacher_stage=9)])
+
+
+def test_unknown_teacher(data_args, adam):
+    with pytest.raises(ValueError, match="Unknown model 'resnet18x'.*resnet18"):
+        make("resnet18x", data_args, adam)
+
+
+def test_spiking_teacher_of_other_statistics(blobs, data_args, adam, tmp_path):
+    model = zoo.create_model("sew_resnet_tiny", num_classes=3, in_chans=1)
+    model.pretrained_cfg.update(blobs.input_cfg | {"mean": (0.1,)})
+    for _ in range(80):  # until the statistics of the norms let every layer fire
+        model(torch.randn(8, 1, 8, 8))
+    zoo.publish(model, tmp_path / "sew_resnet_tiny.blobs")
+    with pytest.raises(ValueError, match=r"normalised by mean \(0\.1,\).*\(0\.5,\)"):
+        make(f"local-dir:{tmp_path}/sew_resnet_tiny.blobs", data_args, adam)
