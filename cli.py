@@ -134,7 +134,7 @@ def report(name: str, registry: str | None = None) -> None:
 
 def finetune(
     name: str,
-    data: str,
+    data: str | None = None,
     run: str | None = None,
     epochs: int = 20,
     lr: float = 1e-3,
@@ -158,6 +158,8 @@ def finetune(
     """
     import zoo
 
+    if data is None:
+        raise ValueError("finetune needs --data FOLDER, with one sub-folder of images per class.")
     cfg = zoo.create_model(name, pretrained=True, registry=registry).pretrained_cfg
     channels, size, _ = cfg["input_size"]
     if registry is not None:

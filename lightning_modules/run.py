@@ -6,21 +6,26 @@ RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a res
 RUN/plots/, results.json        pictures and numbers of the test
 """
 
+import inspect
 import logging
+import re
 import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
+from zoo.errors import unknown
+
 from .base import ClassifierModule
 from .callbacks import EnergyMonitor, FiringRate, Plots, PredictionWriter
+from .objectives import Objective
 
 # Advertisements and device lists are no news to a user; warnings stay.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -41,6 +46,31 @@ class SaveRecipe(SaveConfigCallback):
             part = path.with_suffix(".part")
             self.parser.save(self.config, str(part), skip_none=False, overwrite=True, format="yaml")
             part.replace(path)
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one message, with the closest names of a class that does not exist."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what `cli.main` prints.
+
+        Raises:
+            ValueError: Always.
+        """
+        hints = []
+        for path in dict.fromkeys(re.findall(r"Expected a dot import path string: (\w+)", message)):
+            hints.append(unknown("class", path, class_names(), see="Write the full import path of a class of your own."))
+        raise ValueError("\n".join([message, *hints])) from ex
+
+
+def class_names() -> list[str]:
+    """Short names that a recipe may use as class_path, of ours."""
+    found, todo = [], [ClassifierModule, Objective, LightningDataModule]
+    while todo:
+        subclasses = todo.pop().__subclasses__()
+        todo += subclasses
+        found += [cls.__name__ for cls in subclasses if not inspect.isabstract(cls)]
+    return found
 
 
 class ProgressBar(RichProgressBar):
@@ -69,6 +99,7 @@ class RunCLI(LightningCLI):
             save_config_callback=SaveRecipe,
             auto_configure_optimizers=False,
             seed_everything_default=0,
+            parser_class=Parser,
             parser_kwargs={"prog": "snnzoo"},
             args=list(args),  # type: ignore[arg-type]
         )

@@ -4,19 +4,21 @@ A published checkpoint is a directory or a Hub repository of exactly these files
 
     config.json           timm's format: architecture, model_args, pretrained_cfg; `timm.create_model("local-dir:...")` works
     model.safetensors     the weights; nothing pickled is ever read from a registry
-    golden.safetensors    an input and the logits it gives
+    golden.safetensors    "input" [N, C, H, W] or [T, N, C, H, W] and the "logits" [N, K] it gives
     manifest.json         size and sha256 of every other file
     README.md             the card, written from measurements
     recipe.yaml           the recipe of the run (if it came from one)
     results.json          the measured numbers (if the run was tested)
 
 A registry is a directory of such directories, named `architecture.tag`, or the Hub. `zoo/pretrained/` is the registry
-shipped with the code.
+shipped with the code. The manifest lies beside the files, so it shows damage, not a dishonest publisher: pin a Hub
+repository by its commit (`hf-hub:org/name@sha`) if that matters.
 """
 
+import copy
 import hashlib
+import inspect
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -25,33 +27,52 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
 from huggingface_hub import HfApi, constants, snapshot_download
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from . import models
 from .card import write_card
 from .errors import unknown
 from .model import silent_layers, spiking_neurons
+from .teacher import StillModel
 
 EMBEDDED = Path(__file__).parent / "pretrained"
+SOURCES = ("hf-hub:", "local-dir:")
 REQUIRED = ("config.json", "model.safetensors", "golden.safetensors", "manifest.json")
 ALLOWED = (*REQUIRED, "README.md", "recipe.yaml", "results.json")
-CONFIG_KEYS = {"architecture", "num_classes", "num_features", "model_args", "pretrained_cfg"}
+CONFIG_KEYS = ("architecture", "num_classes", "num_features", "model_args", "pretrained_cfg")
 # What a checkpoint must remember of timm's `pretrained_cfg`; sources (url, file) would be those of another machine.
 CFG_KEYS = (
     *("input_size", "min_input_size", "fixed_input_size", "interpolation", "crop_pct", "mean", "std", "num_classes"),
     *("label_names", "first_conv", "classifier", "license", "paper_ids"),
 )
+TOLERANCE = 1e-4
+ADVICE = (
+    (GatedRepoError, "Ask for access on its page, then log in (`hf auth login`)."),
+    (RevisionNotFoundError, "The repository has no such revision: check what follows the @."),
+    (RepositoryNotFoundError, "Check the name (hf-hub:org/name); for a private repository log in (`hf auth login`)."),
+    (OfflineModeIsEnabled, "Unset HF_HUB_OFFLINE."),
+    (HfHubHTTPError, "Log in with a token that may do this (`hf auth login`)."),
+    (Exception, "Check the network and HF_ENDPOINT, or use a local directory."),
+)
 
 
 class RegistryError(ValueError):
-    """A published checkpoint is missing, incomplete or altered."""
+    """A published checkpoint is missing, incomplete or altered, or does not do what it did."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +82,23 @@ class VerifyReport:
     Attributes:
         name: As asked for.
         path: Its directory.
+        num_samples: Number of golden samples.
+        reproduced: How many of them give their golden logits; see `verify`.
         max_error: Largest difference between the stored and the reproduced golden logits.
         spiking_layers: Number of neuron layers, all of which fire on the golden input.
     """
 
     name: str
     path: Path
+    num_samples: int
+    reproduced: int
     max_error: float
     spiking_layers: int
 
     def __str__(self) -> str:
         return (
-            f"{self.name} is whole: sha256 of every file, golden logits within {self.max_error:.1e}, "
-            f"{self.spiking_layers} spiking layers and none silent.\n{self.path}"
+            f"{self.name} is whole: sha256 of every file, golden logits of {self.reproduced} of {self.num_samples} samples "
+            f"(largest difference {self.max_error:.1e}), {self.spiking_layers} spiking layers and none silent.\n{self.path}"
         )
 
 
@@ -86,16 +111,19 @@ def list_models(filter: str = "*", pretrained: bool = False, registry: str | Pat
     Args:
         filter: Shell pattern, such as "sew_*".
         pretrained: List checkpoints instead of architectures.
-        registry: Directory of published checkpoints; default: `$SNNZOO_REGISTRY`, then those shipped with the code.
+        registry: Directory of published checkpoints; default: `$SNNZOO_REGISTRY`, then those shipped with the code and
+            those on the Hub that our architectures name.
+
+    Raises:
+        RegistryError: If the registry does not exist.
     """
     if pretrained:
-        found = {path.parent.name for root in registries(registry) for path in root.glob("*/config.json")}
-        return sorted(name for name in found if fnmatch(name, filter))
+        return sorted(name for name in published(registry) if fnmatch(name, filter))
     return sorted(name for module in models.__all__ for name in timm.list_models(filter, module=module))
 
 
-def registries(registry: str | Path | None = None) -> list[Path]:
-    """The local registries that a plain name is looked up in, in order.
+def published(registry: str | Path | None = None) -> dict[str, str]:
+    """Where each checkpoint with a plain name is: name -> `local-dir:PATH` or `hf-hub:org/name`.
 
     Raises:
         RegistryError: If a directory that was asked for does not exist.
@@ -103,16 +131,20 @@ def registries(registry: str | Path | None = None) -> list[Path]:
     asked = registry or os.environ.get("SNNZOO_REGISTRY")
     if asked and not Path(asked).is_dir():
         raise RegistryError(
-            f"There is no registry directory {asked}. Publish to it first: snnzoo publish RUN {asked}/NAME."
+            f"There is no registry directory {asked}. Publish to it first: snnzoo publish RUN {asked}/ARCHITECTURE.TAG."
         )
-    return [Path(registry)] if registry else [*([Path(asked)] if asked else []), EMBEDDED]
+    found: dict[str, str] = {}
+    if not registry:
+        rows = (row for module in models.__all__ for row in timm.list_models(module=module, pretrained=True))
+        found = {row: f"hf-hub:{timm.get_pretrained_cfg(row).hf_hub_id}" for row in rows}
+    for root in ([] if registry else [EMBEDDED]) + ([Path(asked)] if asked else []):  # later ones win
+        found |= {path.name: f"local-dir:{path}" for path in root.glob("[!._]*.*") if path.is_dir()}
+    return found
 
 
-def locate(name: str, registry: str | Path | None = None) -> Path | None:
-    """The directory of a local published checkpoint, unchecked: a `local-dir:` name or one found in a registry."""
-    if name.startswith("local-dir:"):
-        return Path(name.removeprefix("local-dir:"))
-    return next((root / name for root in registries(registry) if (root / name).is_dir()), None) if name else None
+def is_run(name: str) -> bool:
+    """Whether a name is a run directory or a `.ckpt` file; an architecture is never shadowed by a directory."""
+    return name.endswith(".ckpt") or (not timm.is_model(name) and Path(name).is_dir())
 
 
 def create_model(name: str, pretrained: bool = False, registry: str | Path | None = None, **kwargs: Any) -> nn.Module:
@@ -122,12 +154,13 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
         name: An architecture (ours or any of timm's), `architecture.tag`, `hf-hub:org/name[@revision]`,
             `local-dir:PATH`, a run directory or a `.ckpt` file of a run. The last four always load weights.
         pretrained: Load published weights: those of a registry if it has the name, else timm's.
-        registry: Directory of published checkpoints; default: `$SNNZOO_REGISTRY`, then those shipped with the code.
+        registry: Directory of published checkpoints; default: as for `list_models`.
         **kwargs: Arguments of the architecture. `num_classes` or `in_chans` other than those of the weights give a new
             classifier or an adapted first convolution, as in timm.
 
     Raises:
         ValueError: If the name or an argument is unknown.
+        FileNotFoundError: If a run has no checkpoint.
         RegistryError: If a published checkpoint is missing, incomplete or altered.
 
     Example:
@@ -135,42 +168,169 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
         2
     """
     kwargs = {key: value for key, value in kwargs.items() if value is not None}
-    if name.startswith(("hf-hub:", "local-dir:")):
-        return load_published(pull(name), **kwargs)
-    if name.endswith(".ckpt") or Path(name).is_dir():
-        with exported(name) as directory:
-            return load_published(directory, **kwargs)
-    if pretrained and locate(name, registry):
-        return load_published(pull(name, registry), **kwargs)
-    if not timm.is_model(name):
-        raise ValueError(
-            unknown("model", name, timm.list_models(), see="`snnzoo list` shows ours, `timm.list_models()` all.")
-        )
+    if name.startswith(SOURCES) or (pretrained and name in published(registry)):
+        return adapt(load_published(pull(name, registry)), **kwargs)
+    if is_run(name):
+        return adapt(load_run(name), **kwargs)
     try:
-        model = timm.create_model(name, pretrained=pretrained, **kwargs)
-    except (TypeError, RuntimeError) as error:
+        model = build(name, pretrained=pretrained, **kwargs)
+    except RuntimeError as error:  # timm's: an unknown tag, or no weights
         known = ", ".join(list_models(pretrained=True, registry=registry)) or "none"
-        raise ValueError(f"Cannot create {name!r}: {error}. Published checkpoints here: {known}.") from error
-    model.model_args = kwargs
+        raise ValueError(f"Cannot create {name!r}: {error} Published checkpoints: {known}.") from error
+    if not pretrained:
+        model.pretrained_cfg["license"] = None  # was that of the weights it did not load
+    return model
+
+
+def build(architecture: str, **kwargs: Any) -> nn.Module:
+    """`timm.create_model` of a registered name, that remembers the arguments of the architecture in `model_args`."""
+    if not timm.is_model(architecture):
+        see = "`snnzoo list` shows ours, `timm.list_models()` all."
+        raise ValueError(unknown("model", architecture, timm.list_models(), see=see))
+    try:
+        model = timm.create_model(architecture, **kwargs)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{architecture} does not take these arguments: {error}.") from error
+    of_timm = inspect.signature(timm.create_model).parameters
+    model.model_args = {key: value for key, value in kwargs.items() if key not in of_timm}
     return model
 
 
 def describe(model: nn.Module) -> dict[str, Any]:
-    """What rebuilds a model made by `create_model`, in JSON: architecture, model_args, pretrained_cfg."""
+    """What rebuilds a model made by `create_model`, as JSON values: architecture, model_args, pretrained_cfg.
+
+    Raises:
+        ValueError: If the model was not made by `create_model`, or an argument is no JSON value.
+    """
+    if not hasattr(model, "pretrained_cfg") or not hasattr(model, "model_args"):
+        raise ValueError(f"{type(model).__name__} was not made by zoo.create_model, so nothing says how to rebuild it.")
     cfg = {key: model.pretrained_cfg[key] for key in CFG_KEYS if model.pretrained_cfg.get(key) is not None}
-    sizes = {"num_classes": model.num_classes, "in_chans": cfg["input_size"][0]}
-    args = {**getattr(model, "model_args", {}), **sizes}
+    args = dict(model.model_args)
+    args["num_classes"] = cfg["num_classes"] = model.num_classes
+    args["in_chans"] = getattr(model, "in_chans", args.get("in_chans", cfg["input_size"][0]))
     if hasattr(model, "num_steps"):
         args["num_steps"] = model.num_steps  # may have been changed at run time
-    record = {
-        "architecture": model.pretrained_cfg["architecture"],
-        "model_args": args,
-        "pretrained_cfg": {**cfg, "num_classes": model.num_classes},
-    }
-    return json.loads(json.dumps(record))  # tuples become lists now, not at the next reading
+    for key in {"input_size", "min_input_size"} & set(cfg):
+        cfg[key] = (args["in_chans"], *cfg[key][1:])
+    if len(cfg.get("label_names", ())) != model.num_classes:
+        cfg.pop("label_names", None)  # of classes that were replaced
+    record = {"architecture": model.pretrained_cfg["architecture"], "model_args": args, "pretrained_cfg": cfg}
+    try:
+        return json.loads(json.dumps(record))  # tuples become lists now, not at the next reading
+    except TypeError as error:
+        raise ValueError(f"config.json cannot hold an argument of this model: {error}. Give names and numbers.") from error
+
+
+# Weights -------------------------------------------------------------------------------------------------------------
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights strictly; what does not fit is named tensor by tensor.
+
+    Raises:
+        RegistryError: If a tensor is missing, unknown, or of another shape.
+    """
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    wrong = [
+        f"{key} is {found.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}"
+        for key in sorted(found.keys() | expected.keys())
+        if found.get(key) != expected.get(key)
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise RegistryError(
+            f"{source} does not fit {type(model).__name__}: {'; '.join(wrong[:3])}{more}. The weights were written for "
+            "another architecture or other arguments."
+        )
+    model.load_state_dict(dict(weights))
+
+
+def adapt(exact: nn.Module, **kwargs: Any) -> nn.Module:
+    """A model with its weights and other arguments; timm makes the new head and fits the first convolution.
+
+    Raises:
+        RegistryError: If the weights do not fit the arguments.
+        ValueError: If an argument is unknown.
+    """
+    about = describe(exact)
+    changes = {key: value for key, value in kwargs.items() if about["model_args"].get(key) != value}
+    if not changes:
+        return exact
+    cfg, args = about["pretrained_cfg"], {**about["model_args"], **changes}
+    trained = {"state_dict": exact.state_dict()}
+    source = f"A checkpoint of {about['architecture']}, changed by {changes},"
+    try:
+        model = build(about["architecture"], pretrained=True, pretrained_cfg={**cfg, **trained}, **args)
+    except RuntimeError as error:  # torch's, on a shape
+        raise RegistryError(f"{source} does not fit its weights: {error}") from error
+    model.pretrained_cfg.pop("state_dict", None)
+    if "features_only" in changes:
+        return model
+    # With another head timm loads what it finds and leaves the rest untrained. Only these may be new:
+    parts = [cfg.get(part) or () for part in ("classifier", "first_conv") if PART_OF[part] in changes]
+    new = tuple(f"{name}." for part in parts for name in ([part] if isinstance(part, str) else part))
+    weights = {key: value for key, value in exact.state_dict().items() if not key.startswith(new)}
+    load_weights(model, weights | {k: v for k, v in model.state_dict().items() if k.startswith(new)}, source)
+    return model
+
+
+PART_OF = {"classifier": "num_classes", "first_conv": "in_chans"}
+
+
+def load_published(path: Path) -> nn.Module:
+    """Build a model from a checked directory; strict, from safetensors only, and only of a registered architecture."""
+    config = read_config(path)
+    source = f"local-dir:{path}"
+    try:
+        model = timm.create_model(source)  # the architecture, with the arguments and input statistics of config.json
+    except (TypeError, AttributeError, RuntimeError) as error:
+        raise RegistryError(f"{path / 'config.json'} does not describe a {config['architecture']}: {error}") from error
+    model.model_args = dict(config.get("model_args", {}))
+    load_weights(model, read_tensors(path / "model.safetensors"), str(path))
+    return model
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The `config.json` of a directory, of which only what we write is accepted.
+
+    Raises:
+        RegistryError: If the architecture is not registered, or a key or the type of a value is not ours.
+    """
+    file = path / "config.json"
+    config = read_json(file)
+    architecture = str(config.get("architecture"))
+    if not timm.is_model(architecture) or "." in architecture:
+        see = "The registered ones: timm.list_models()."
+        raise RegistryError(f"{file}: {unknown('architecture', architecture, timm.list_models(), see=see)}")
+    args, cfg = config.get("model_args", {}), config.get("pretrained_cfg", {})
+    if not isinstance(args, dict) or not isinstance(cfg, dict):
+        raise RegistryError(f"{file}: model_args and pretrained_cfg must be JSON objects.")
+    if (path / "manifest.json").exists():  # else timm wrote it, and has keys of its own
+        strange = sorted({*config.keys() - CONFIG_KEYS, *cfg.keys() - CFG_KEYS})
+        if strange:
+            raise RegistryError(f"{file} has unknown keys {strange}; known are {[*CONFIG_KEYS, *CFG_KEYS]}.")
+    return config
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def run_checkpoint(source: str | Path) -> Path:
+    """The checkpoint file of a run: its best, else its last; a `.ckpt` file is itself.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    path = Path(source)
+    options = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")] if path.is_dir() else [path]
+    found = next((option for option in options if option.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"{path} holds no run: there is no {' or '.join(map(str, options))}. Train it first; a published checkpoint is "
+            f"named local-dir:{path}."
+        )
+    return found
 
 
 def load_run(source: str | Path) -> nn.Module:
@@ -180,31 +340,41 @@ def load_run(source: str | Path) -> nn.Module:
         FileNotFoundError: If there is no checkpoint.
         ValueError: If the file is not a checkpoint of one of our modules.
     """
-    path = Path(source)
-    if path.is_dir():
-        options = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
-        found = next((option for option in options if option.exists()), None)
-        if found is None:
-            raise FileNotFoundError(f"{path} holds no run: neither {options[0]} nor {options[1].name}. Train it first.")
-        path = found
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    if "zoo" not in checkpoint:
-        raise ValueError(f"{path} was not written by this project: it does not say which architecture it holds.")
-    about = checkpoint["zoo"]
-    prefix = about["prefix"]
-    model = create_model(about["architecture"], **about["model_args"])
-    model.pretrained_cfg.update(about["pretrained_cfg"])
-    weights = checkpoint["state_dict"].items()
-    model.load_state_dict({key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)})
+    path = run_checkpoint(source)
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        about, weights = checkpoint["zoo"], checkpoint["state_dict"]
+        prefix = about["prefix"]
+        model = build(about["architecture"], **about["model_args"])
+        model.pretrained_cfg.update(about["pretrained_cfg"])
+    except (UnpicklingError, EOFError, RuntimeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a checkpoint of a run of this project, or is damaged: {error!r}") from error
+    load_weights(model, {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}, str(path))
     return model
 
 
-@contextmanager
-def exported(source: str | Path) -> Iterator[Path]:
-    """A run as a temporary `local-dir`, so that timm fits its weights to other classes and channels."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_weights(load_run(source), Path(folder))
-        yield Path(folder)
+def run_file(source: str | Path, name: str) -> Path | None:
+    """A file of the run that a run directory or a checkpoint file belongs to, if it is there."""
+    folder = run_checkpoint(source).parent
+    path = folder.parent / name
+    return path if folder.name == "checkpoints" and path.is_file() else None
+
+
+def run_results(source: str | Path) -> dict[str, Any]:
+    """The numbers measured on a run's checkpoint; none for a checkpoint that `snnzoo test` does not take.
+
+    Raises:
+        ValueError: If the checkpoint was written after the test.
+    """
+    path, results = run_checkpoint(source), run_file(source, "results.json")
+    if results is None or path != run_checkpoint(results.parent):
+        return {}
+    if results.stat().st_mtime < path.stat().st_mtime:
+        raise ValueError(
+            f"{results} is older than {path}, so it measures another network. Test again: "
+            f"snnzoo test --config {results.parent / 'config.yaml'}."
+        )
+    return read_json(results)
 
 
 # Publish -------------------------------------------------------------------------------------------------------------
@@ -214,104 +384,100 @@ def publish(
     source: str | Path | nn.Module,
     target: str | Path,
     golden_input: Tensor | None = None,
+    results: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     license: str | None = None,
 ) -> str:
     """Publish a model with its card, so that it can be pulled, verified and fine-tuned by name.
 
+    Everything is written under a temporary name and verified there. Only then does it appear, at once; a failure
+    before that leaves a checkpoint that is already there as it was.
+
     Args:
-        source: A run directory, a `.ckpt` file of a run, or a model made by `create_model`.
+        source: A run directory, a `.ckpt` file of a run, or a model made by `create_model` (which is left as it is).
         target: `REGISTRY_DIR/architecture.tag`, or `hf-hub:org/name`.
         golden_input: Input [N, C, H, W] or [T, N, C, H, W] that is stored with its logits; default: the test images
             that the run kept, else standard normal noise.
+        results: Measured numbers for `results.json` and the card; default: those of the run.
         overwrite: Replace a checkpoint that is already there.
-        license: Licence of the weights, for the card.
+        license: Licence of the weights; default: that of the weights they were trained from, if any.
 
     Returns:
         Where it was published.
 
     Raises:
-        ValueError: If a spiking layer is silent on the golden input (a check of outputs would see nothing) or a weight
-            is not finite.
+        ValueError: If the target is not named after the architecture, a spiking layer is silent on the golden input (a
+            check of outputs would see nothing), a weight is not finite, or the results are not those of the weights.
         FileExistsError: If the target exists and overwrite is False.
+        RegistryError: If what was written does not give the same logits again, or the Hub refuses.
     """
-    to_hub = str(target).startswith("hf-hub:")
-    name = str(target).removeprefix("hf-hub:") if to_hub else Path(target).name
-    if not to_hub and Path(target).exists() and not overwrite:
-        raise FileExistsError(f"{target} is already published. Replace it: overwrite=True (--overwrite true).")
-    run = None if isinstance(source, nn.Module) else run_directory(Path(source))
-    model = source if isinstance(source, nn.Module) else load_run(source)
+    name = str(target).removeprefix("hf-hub:")
+    to_hub = name != str(target)
+    if isinstance(source, nn.Module):
+        model = copy.deepcopy(source).cpu().float().eval()
+    else:
+        model = load_run(source).eval()
+        results = run_results(source) if results is None else results
+    architecture = describe(model)["architecture"]
+    if not to_hub:
+        name = Path(target).name
+        if not name.startswith(f"{architecture}.") or name.endswith("."):
+            raise ValueError(f"{name} is a {architecture}: call it {architecture}.TAG, such as {architecture}.mine.")
+        if Path(target).exists() and not overwrite:
+            raise FileExistsError(f"{target} is already published. Replace it: overwrite=True (--overwrite true).")
     parent = Path(tempfile.gettempdir()) if to_hub else Path(target).parent
     parent.mkdir(parents=True, exist_ok=True)
+    model.pretrained_cfg["license"] = license or model.pretrained_cfg.get("license")
     with tempfile.TemporaryDirectory(dir=parent, prefix=".part-") as folder:
         stage = Path(folder) / "checkpoint"
-        write_checkpoint(model, stage, golden_input, run, name, license)
+        stage.mkdir()
+        if not isinstance(source, nn.Module):
+            golden_input = kept_images(source) if golden_input is None else golden_input
+            if recipe := run_file(source, "config.yaml"):
+                shutil.copyfile(recipe, stage / "recipe.yaml")
+        write_checkpoint(model, stage, name, golden_input, dict(results or {}))
+        check_outputs(name, stage)
         if to_hub:
-            return upload(stage, name)
+            return upload(stage, name, overwrite)
         replace_directory(stage, Path(target))
     return str(target)
 
 
-def run_directory(source: Path) -> Path | None:
-    """The run that a run directory or a checkpoint file belongs to."""
-    return source if source.is_dir() else source.parent.parent if source.parent.name == "checkpoints" else None
-
-
-def write_checkpoint(
-    model: nn.Module, stage: Path, golden_input: Tensor | None, run: Path | None, name: str, license: str | None
-) -> None:
-    """Write every file of a published checkpoint; see `publish`."""
-    x = golden_input if golden_input is not None else kept_images(run)
-    if x is None:
-        x = torch.randn(8, *model.pretrained_cfg["input_size"], generator=torch.Generator().manual_seed(0))
-    bad = [key for key, value in model.state_dict().items() if not value.isfinite().all()]
-    if bad:
-        raise ValueError(f"Not published: {', '.join(bad[:3])} holds values that are not finite. Train again.")
-    silent = silent_layers(model.eval(), model_input(model, x))
-    if silent:
-        raise ValueError(
-            f"Not published: {', '.join(silent)} never fires on the golden input, so no check of its outputs would mean "
-            "anything. Train longer, lower v_threshold, or give a golden input of real data."
-        )
-    config = write_weights(model, stage)
+def write_checkpoint(model: nn.Module, stage: Path, name: str, x: Tensor | None, results: dict[str, Any]) -> None:
+    """Write every file of a published checkpoint but the recipe; see `publish`."""
+    about = describe(model)
+    config = {**about, "num_classes": model.num_classes, "num_features": model.num_features}
+    write_json(stage / "config.json", {key: config[key] for key in CONFIG_KEYS})
+    write_tensors(stage / "model.safetensors", model.state_dict())
+    x = model_input(model, noise(model) if x is None else x)
     with torch.no_grad():
-        save_file({"input": x.contiguous(), "logits": model(model_input(model, x))}, stage / "golden.safetensors")
-    results: dict[str, Any] = {}
-    for source, copy in (("config.yaml", "recipe.yaml"), ("results.json", "results.json")):
-        if run and (run / source).exists():
-            shutil.copyfile(run / source, stage / copy)
-    if (stage / "results.json").exists():
-        results = json.loads((stage / "results.json").read_text())
-    (stage / "README.md").write_text(write_card(name, config, results, license))
+        write_tensors(stage / "golden.safetensors", {"input": x, "logits": model(x)})
+    if results:
+        write_json(stage / "results.json", results)
+    recipe = (stage / "recipe.yaml").exists()
+    (stage / "README.md").write_text(write_card(name, config, results, recipe), encoding="utf-8")
     files = {path.name: fingerprint(path) for path in sorted(stage.iterdir())}
     write_json(stage / "manifest.json", {"files": files})
 
 
-def write_weights(model: nn.Module, directory: Path) -> dict[str, Any]:
-    """Write `config.json` and `model.safetensors`; returns the config."""
-    about = describe(model)
-    config = {
-        "architecture": about["architecture"],
-        "num_classes": model.num_classes,
-        "num_features": model.num_features,
-        "model_args": about["model_args"],
-        "pretrained_cfg": about["pretrained_cfg"],
-    }
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "config.json", config)
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, directory / "model.safetensors")
-    return config
-
-
-def kept_images(run: Path | None) -> Tensor | None:
+def kept_images(source: str | Path) -> Tensor | None:
     """The test images that a tested run kept, [T, N, C, H, W]."""
-    path = run and run / "golden_input.safetensors"
-    return load_file(path)["input"] if path and path.exists() else None
+    path = run_file(source, "golden_input.safetensors")
+    return read_tensors(path)["input"] if path else None
+
+
+def noise(model: nn.Module) -> Tensor:
+    """Standard normal noise [8, C, H, W], always the same."""
+    size = describe(model)["pretrained_cfg"]["input_size"]
+    return torch.randn(8, *size, generator=torch.Generator().manual_seed(0))
 
 
 def model_input(model: nn.Module, x: Tensor) -> Tensor:
-    """A golden input as the model takes it: a non-spiking model sees the mean frame of a sequence."""
-    return x if x.ndim == 4 or spiking_neurons(model) else x.mean(0)
+    """A golden input as the model takes it: a non-spiking model sees one image, of its own size."""
+    if x.ndim == 4 or spiking_neurons(model):
+        return x.float().cpu()
+    cfg = describe(model)["pretrained_cfg"]
+    return StillModel(model, {**cfg, "input_size": x.shape[2:]}).frame(x.float().cpu())
 
 
 def replace_directory(new: Path, target: Path) -> None:
@@ -323,27 +489,45 @@ def replace_directory(new: Path, target: Path) -> None:
     target.rename(old)
     try:
         new.rename(target)
-    except OSError:
+    except BaseException:
         old.rename(target)
         raise
 
 
-def upload(stage: Path, repo: str) -> str:
-    """Upload a staged checkpoint to the Hub."""
+def upload(stage: Path, repo: str, overwrite: bool) -> str:
+    """Upload a staged checkpoint to the Hub, in one commit; returns its address.
+
+    Raises:
+        FileExistsError: If the repository holds a model and overwrite is False.
+        RegistryError: If the Hub refuses or cannot be reached.
+    """
     if constants.ENDPOINT.rstrip("/") != "https://huggingface.co":
         constants.HF_HUB_DISABLE_XET = True  # another Hub server cannot ask for plain uploads, the client must offer
     api = HfApi()
-    try:
+    with advice(f"publish to hf-hub:{repo}"):
+        taken = not overwrite and api.file_exists(repo, "model.safetensors")
+    if taken:
+        raise FileExistsError(f"hf-hub:{repo} already holds a model. Replace it: overwrite=True (--overwrite true).")
+    with advice(f"publish to hf-hub:{repo}"):
         api.create_repo(repo, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=repo, folder_path=stage, allow_patterns=list(ALLOWED), commit_message="Publish with snnzoo"
+            repo_id=repo,
+            folder_path=stage,
+            allow_patterns=list(ALLOWED),
+            delete_patterns=list(ALLOWED),  # of an older version: the manifest does not list them
+            commit_message="Publish with snnzoo",
         )
-    except Exception as error:  # the client raises HTTP, connection and value errors of four libraries
-        raise RegistryError(
-            f"Could not publish to hf-hub:{repo}: {error}. Log in with a token that may write (`hf auth login`), check "
-            "the name (org/name) and the network, or publish to a local directory."
-        ) from error
     return str(commit.commit_url)
+
+
+@contextmanager
+def advice(action: str) -> Iterator[None]:
+    """Say what to do about an error of the Hub's client."""
+    try:
+        yield
+    except Exception as error:  # HTTP, connection and transfer errors of several libraries, without a common base
+        todo = next(text for kind, text in ADVICE if isinstance(error, kind))
+        raise RegistryError(f"Could not {action}: {type(error).__name__}: {error}. {todo}") from error
 
 
 # Pull and verify -----------------------------------------------------------------------------------------------------
@@ -354,43 +538,43 @@ def pull(name: str, registry: str | Path | None = None, dest: str | Path | None 
 
     Args:
         name: `architecture.tag` of a registry, `hf-hub:org/name[@revision]`, or `local-dir:PATH`.
-        registry: Directory of published checkpoints; default: `$SNNZOO_REGISTRY`, then those shipped with the code.
+        registry: Directory of published checkpoints; default: as for `list_models`.
         dest: Copy it to this new directory.
 
     Raises:
         RegistryError: If it is not there, or a file is missing, altered, or of a kind that does not belong.
         FileExistsError: If dest exists.
     """
-    path = download(name) if name.startswith("hf-hub:") else locate(name, registry)
-    if path is None:
-        known = list_models(pretrained=True, registry=registry)
+    known = {} if name.startswith(SOURCES) else published(registry)
+    source = known.get(name, name)
+    if not source.startswith(SOURCES):
         raise RegistryError(
             unknown("checkpoint", name, known) if known else f"No checkpoint {name!r}: the registry is empty."
         )
-    check_files(path, foreign=name.startswith("hf-hub:"))
+    hub = source.startswith("hf-hub:")
+    path = download(source) if hub else Path(source.removeprefix("local-dir:"))
+    check_files(path, foreign=hub)
     if dest is None:
         return path
-    if Path(dest).exists():
+    dest = Path(dest)
+    if dest.exists():
         raise FileExistsError(f"{dest} exists. Choose a new directory for the copy.")
-    Path(dest).parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=Path(dest).parent, prefix=".part-") as folder:
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=dest.parent, prefix=".part-") as folder:
         shutil.copytree(path, Path(folder) / "copy")
+        check_files(Path(folder) / "copy", foreign=hub)
         (Path(folder) / "copy").rename(dest)
-    return Path(dest)
+    return dest
 
 
 def download(name: str) -> Path:
-    """Download a Hub repository, at one commit, into the Hub's cache."""
+    """Download a Hub repository into the Hub's cache, or find it there.
+
+    `snapshot_download` asks once for the commit of the revision and takes every file from that commit.
+    """
     repo, _, revision = name.removeprefix("hf-hub:").partition("@")
-    try:
-        # A branch may move between two files of one download: ask once for its commit.
-        commit = HfApi().model_info(repo, revision=revision or None).sha
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=list(ALLOWED)))
-    except Exception as error:  # see upload
-        raise RegistryError(
-            f"Could not pull {name}: {error}. Check the name (hf-hub:org/name[@revision]), the network, and for a private "
-            "repository your token (`hf auth login`)."
-        ) from error
+    with advice(f"pull {name}"):
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(ALLOWED)))
 
 
 def check_files(path: Path, foreign: bool = False) -> None:
@@ -414,14 +598,14 @@ def check_files(path: Path, foreign: bool = False) -> None:
             f"{path / strange[0]} does not belong in a published checkpoint. It may hold only {', '.join(ALLOWED)}; nothing "
             "pickled is read from a registry. Remove the file if you know it, else pull again."
         )
-    required = ("config.json", "model.safetensors") if foreign and "manifest.json" not in present else REQUIRED
-    missing = [file for file in required if file not in present]
+    foreign = foreign and "manifest.json" not in present
+    missing = [file for file in (REQUIRED[:2] if foreign else REQUIRED) if file not in present]
     if missing:
         raise RegistryError(f"{path / missing[0]} is missing. Pull or publish the checkpoint again.")
-    if "manifest.json" not in present:
+    if foreign:
         return
     listed = read_json(path / "manifest.json").get("files")
-    if not isinstance(listed, dict) or set(listed) | {"manifest.json"} != present:
+    if not isinstance(listed, dict) or {*listed, "manifest.json"} != present:
         raise RegistryError(f"{path / 'manifest.json'} does not list the files beside it. Pull or publish again.")
     for file, expected in listed.items():
         found = fingerprint(path / file)
@@ -431,79 +615,72 @@ def check_files(path: Path, foreign: bool = False) -> None:
             )
 
 
-def load_published(path: Path, **kwargs: Any) -> nn.Module:
-    """Build a model from a checked directory; strict, from safetensors only, and only of a registered architecture."""
-    config = read_json(path / "config.json")
-    strange = sorted(set(config) - CONFIG_KEYS)
-    architecture = str(config.get("architecture"))
-    if not timm.is_model(architecture) or "." in architecture:
-        raise RegistryError(
-            f"{path / 'config.json'}: {unknown('architecture', architecture, timm.list_models(), see='')}"
-        )
-    if strange and (path / "manifest.json").exists():
-        raise RegistryError(f"{path / 'config.json'} has unknown keys {strange}; known are {sorted(CONFIG_KEYS)}.")
-    check_weights(path / "model.safetensors")
-    try:
-        model = timm.create_model(f"local-dir:{path}", pretrained=True, **kwargs)
-    except (TypeError, RuntimeError, KeyError) as error:
-        raise RegistryError(f"The weights or arguments in {path} do not fit {architecture}: {error}") from error
-    model.model_args = {**config.get("model_args", {}), **kwargs}
-    # The classes that these names belong to may just have been replaced.
-    if model.num_classes != config.get("num_classes"):
-        model.pretrained_cfg["label_names"] = None
-    return model
-
-
-def check_weights(path: Path) -> None:
-    """Refuse a file that is not safetensors, by its name.
-
-    Raises:
-        RegistryError: If the header cannot be read.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            file.keys()
-    except (SafetensorError, OSError) as error:
-        raise RegistryError(f"{path} is not a safetensors file: {error}. Pull or publish it again.") from error
-
-
 def verify(name: str, registry: str | Path | None = None) -> VerifyReport:
     """Pull a published checkpoint, rebuild it, and reproduce its golden logits.
 
-    Another machine may round differently, and a rounding error that crosses a threshold is a spike more or less. So the
-    logits must agree within 1e-3 of their largest value; on the machine that published them they agree to the bit.
+    A sample is reproduced if its logits agree within 1e-4 (of the largest logit, if that is above 1). On the machine that
+    published them all do, to the bit. Another machine rounds differently, and where that carries a potential over its
+    threshold a spike more or less runs through the net and changes this one sample, by 20 % of its logits in our trials,
+    and no other. Wrong weights or arguments change every sample. So half of the samples must be reproduced.
+
+    Args:
+        name: As for `pull`.
+        registry: As for `pull`.
 
     Raises:
-        RegistryError: If a file is missing or altered, the logits differ, or a spiking layer is silent.
+        RegistryError: If a file is missing or altered, a weight is not finite, the logits differ, or a spiking layer is
+            silent.
     """
     path = pull(name, registry)
-    check_files(path)
+    check_files(path)  # a checkpoint without golden logits can be pulled, not verified
+    return check_outputs(name, path)
+
+
+def check_outputs(name: str, path: Path) -> VerifyReport:
+    """Rebuild a checkpoint from its files and compare what it gives; see `verify`."""
     model = load_published(path).eval()
-    golden = load_file(path / "golden.safetensors")
-    x = model_input(model, golden["input"])
-    with torch.no_grad():
-        error = (model(x) - golden["logits"]).abs().max().item()
-    allowed = 1e-3 * max(1.0, golden["logits"].abs().max().item())
-    if not math.isfinite(error) or error > allowed:
-        raise RegistryError(
-            f"{name} does not give its golden logits: they differ by {error:.2e}, allowed are {allowed:.2e}. The weights "
-            "do not belong to this code or these arguments; publish the run again."
-        )
+    bad = [key for key, value in model.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise RegistryError(f"{name}: {', '.join(bad[:3])} holds values that are not finite. Train again.")
+    golden = read_tensors(path / "golden.safetensors")
+    if golden.keys() != {"input", "logits"}:
+        raise RegistryError(f"{path / 'golden.safetensors'} must hold input and logits, found {sorted(golden)}.")
+    x, logits = golden["input"], golden["logits"]
     silent = silent_layers(model, x)
     if silent:
-        raise RegistryError(f"{name}: {', '.join(silent)} never fires on the golden input, so the check means nothing.")
-    return VerifyReport(name, path, error, len(spiking_neurons(model)))
+        raise RegistryError(
+            f"{name}: {', '.join(silent)} never fires on the golden input, so no check of its outputs would mean anything. "
+            "Train longer, lower v_threshold, or give a golden input of real data."
+        )
+    with torch.no_grad():
+        found = model(x)
+    if found.shape != logits.shape:
+        raise RegistryError(f"{name} gives logits {list(found.shape)}, but its golden logits are {list(logits.shape)}.")
+    errors = (found - logits).abs().amax(1)  # [N]
+    allowed = TOLERANCE * max(1.0, logits.abs().max().item())
+    reproduced = int((errors <= allowed).sum())
+    if 2 * reproduced < len(logits):
+        raise RegistryError(
+            f"{name} does not give its golden logits: {reproduced} of {len(logits)} samples agree within {allowed:.1e}, the "
+            f"largest difference is {errors.max():.1e}. The weights do not belong to this code or these arguments."
+        )
+    return VerifyReport(name, path, len(logits), reproduced, errors.max().item(), len(spiking_neurons(model)))
 
 
 def golden_input(name: str, model: nn.Module, registry: str | Path | None = None) -> Tensor:
-    """Images to measure a model on: those of its checkpoint or run, else standard normal noise [8, C, H, W]."""
-    x = kept_images(run_directory(Path(name))) if Path(name).exists() else None
-    path = None if x is not None else locate(name, registry)
-    if path is not None and (path / "golden.safetensors").exists():
-        x = load_file(path / "golden.safetensors")["input"]
-    if x is None:
-        x = torch.randn(8, *model.pretrained_cfg["input_size"], generator=torch.Generator().manual_seed(0))
-    return model_input(model, x)
+    """Images to measure a model on: those of its checkpoint or run, else standard normal noise [8, C, H, W].
+
+    Raises:
+        RegistryError: If a published checkpoint is missing, incomplete or altered.
+        FileNotFoundError: If a run has no checkpoint.
+    """
+    x = None
+    if name.startswith(SOURCES) or name in published(registry):
+        path = pull(name, registry) / "golden.safetensors"
+        x = read_tensors(path)["input"] if path.exists() else None
+    elif is_run(name):
+        x = kept_images(name)
+    return model_input(model, noise(model) if x is None else x)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -515,6 +692,23 @@ def fingerprint(path: Path) -> dict[str, Any]:
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        RegistryError: If it is none, whatever its name.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RegistryError(f"{path} is not a safetensors file: {error}. Pull or publish it again.") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Tensors to a safetensors file, without sharing; `save_file` would let only the owner read it."""
+    path.write_bytes(save({key: value.detach().clone().contiguous() for key, value in tensors.items()}))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
@@ -522,7 +716,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RegistryError: If the file holds anything else.
     """
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RegistryError(f"{path} is not JSON: {error}. Pull or publish it again.") from error
     if not isinstance(record, dict):
@@ -532,4 +726,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """A JSON object to a file."""
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

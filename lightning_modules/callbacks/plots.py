@@ -110,7 +110,7 @@ def draw_confusion(counts: Tensor, names: list[str]) -> Figure:
     figure = Figure(figsize=(max(4.0, 0.45 * min(size, 30) + 1.5),) * 2, layout="constrained")
     axes = figure.subplots()
     shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     if size <= 30:
         axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 2 else 0)
         axes.set_yticks(range(size), names)

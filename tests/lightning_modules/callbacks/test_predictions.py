@@ -9,7 +9,8 @@ from lightning_modules.callbacks import PredictionWriter
 def test_one_row_a_test_image(blobs, data_args, adam, trainer, tmp_path, capsys):
     module = ClassificationModule(model="spiking_vgg_tiny", optimizer=adam, **data_args)
     trainer(callbacks=[PredictionWriter()]).predict(module, blobs, return_predictions=False)
-    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
     with torch.no_grad():
         logits = torch.cat([module.eval()(x) for x, _ in blobs.predict_dataloader()])
     names = ("top", "middle", "bottom")

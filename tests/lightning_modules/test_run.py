@@ -1,0 +1,108 @@
+"""Whole runs through the command line, on the digits; the last test kills one."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cli import main
+from lightning_modules.run import find_checkpoint, next_version
+
+ROOT = Path(__file__).parents[2]
+RECIPE = str(ROOT / "configs/digits/student_ce.yaml")
+TINY = ["--model.model", "spiking_vgg_tiny", "--model.model_args", '{"num_steps": 2}', "--data.batch_size", "128"]
+
+
+def fit(run, *changes, epochs=1):
+    main(["fit", "--config", RECIPE, *TINY, "--run", str(run), "--trainer.max_epochs", str(epochs), *changes])
+
+
+def test_a_run_is_complete(tmp_path, capsys):
+    run = tmp_path / "run"
+    fit(run)
+    assert (run / "config.yaml").exists()
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (run / "plots/learning_curves.png").exists()
+    assert list((run / "logs/fit_0").glob("events.out.tfevents.*"))
+    assert (run / "logs/fit_0/metrics.csv").exists()
+    recorded = (run / "config.yaml").read_text()
+    assert "num_classes" not in recorded  # linked from the data, never said twice
+
+    main(["test", "--config", str(run / "config.yaml")])  # the record alone repeats the test, of the best checkpoint
+    results = json.loads((run / "results.json").read_text())
+    assert 0 < results["metrics"]["acc"] <= 1
+    assert results["dataset"] == "Digits"
+    assert results["num_steps"] == 2
+
+    main(["predict", "--config", str(run / "config.yaml")])
+    assert len((run / "predictions.csv").read_text().splitlines()) == 1 + 359
+    main(["validate", "--config", str(run / "config.yaml")])
+    assert "val/acc" in capsys.readouterr().out
+
+
+def test_a_run_is_not_trained_over(tmp_path, capsys):
+    run = tmp_path / "run"
+    fit(run)
+    before = (run / "checkpoints/last.ckpt").read_bytes()
+    with pytest.raises(SystemExit):
+        fit(run)
+    assert "already holds a run" in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # bad input is found before anything is replaced
+        fit(run, "--overwrite", "true", "--model.model", "sew_resnet_tinny")
+    assert (run / "checkpoints/last.ckpt").read_bytes() == before
+    fit(run, "--overwrite", "true", "--seed_everything", "1")
+    assert (run / "checkpoints/last.ckpt").read_bytes() != before
+
+
+def test_testing_needs_a_checkpoint(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["test", "--config", RECIPE, "--run", str(tmp_path / "none")])
+    assert "There is no checkpoint" in capsys.readouterr().err
+
+
+def test_find_checkpoint(tmp_path):
+    (tmp_path / "best.ckpt").touch()
+    assert find_checkpoint(tmp_path, None, "fit") is None
+    assert find_checkpoint(tmp_path, "last", "fit") is None  # interrupted before the first epoch ended
+    assert find_checkpoint(tmp_path, None, "test") == str(tmp_path / "best.ckpt")
+    assert find_checkpoint(tmp_path, str(tmp_path / "best.ckpt"), "fit") == str(tmp_path / "best.ckpt")
+
+
+def test_next_version(tmp_path):
+    assert next_version(tmp_path, "fit") == "fit_0"
+    for name in ("fit_0", "fit_10", "test_99"):
+        (tmp_path / name).mkdir()
+    assert next_version(tmp_path, "fit") == "fit_11"
+
+
+def weights(run):
+    return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, how):
+    """Dropout, augmentation and mixup are on, so every source of random numbers has to go on where it was."""
+    changes = ["--model.model_args", '{"num_steps": 2, "drop_rate": 0.2}', "--data.mixup", "0.2"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fit(whole, *changes, epochs=4)
+
+    command = ["fit", "--config", RECIPE, *TINY, *changes, "--run", str(broken), "--trainer.max_epochs", "4"]
+    process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *command], stdout=subprocess.DEVNULL, stderr=-3)
+    last = broken / "checkpoints/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(how)
+    process.wait()
+    epochs_done = torch.load(last, weights_only=True)["epoch"] + 1
+    assert 0 < epochs_done < 4, "the run was not interrupted in its middle"
+
+    fit(broken, *changes, "--ckpt_path", "last", epochs=4)
+    expected, found = weights(whole), weights(broken)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())

@@ -1,0 +1,149 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import zoo
+from cli import RUN_COMMANDS, VERBS, main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry that holds one (untrained) student."""
+    import torch
+
+    model = zoo.create_model("spiking_vgg_tiny", num_classes=10, in_chans=1, num_steps=2)
+    model.pretrained_cfg.update(input_size=(1, 8, 8), mean=(0.5,), std=(0.25,))
+    for _ in range(80):  # until the statistics of the norms let every layer fire
+        model(torch.randn(8, 1, 8, 8))
+    zoo.publish(model, tmp_path / "registry/spiking_vgg_tiny.noise")
+    return str(tmp_path / "registry")
+
+
+def fails(args, capsys):
+    """The message of a command that must fail."""
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_overview_names_every_command(capsys):
+    main([])
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in RUN_COMMANDS | VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert VERBS[verb].__doc__.splitlines()[0].split(":")[0] in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_of_fit(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--help"])
+    assert stop.value.code == 0
+    assert "--run" in capsys.readouterr().out
+
+
+def test_help_is_quick():
+    """The overview must not wait for torch."""
+    code = "import sys, cli; cli.main([]); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def test_unknown_command_names_the_closest(capsys):
+    assert "Unknown command 'tset'. Did you mean 'test'" in fails(["tset"], capsys)
+
+
+def test_list(registry, capsys):
+    main(["list", "--filter", "sew_resnet?8"])
+    assert capsys.readouterr().out.split() == ["sew_resnet18"]
+    main(["list", "--pretrained", "true", "--registry", registry])
+    assert capsys.readouterr().out.split() == ["spiking_vgg_tiny.noise"]
+
+
+def test_info(registry, capsys):
+    main(["info", "sew_resnet18"])
+    assert "11,689,512" in capsys.readouterr().out
+    main(["info", "spiking_vgg_tiny.noise", "--registry", registry])
+    shown = capsys.readouterr().out
+    assert "stages.2" in shown
+    assert "(1, 8, 8)" in shown
+
+
+def test_pull_and_verify(registry, tmp_path, capsys):
+    main(["verify", "spiking_vgg_tiny.noise", "--registry", registry])
+    assert "is whole" in capsys.readouterr().out
+    main(["pull", "spiking_vgg_tiny.noise", "--registry", registry, "--dest", str(tmp_path / "copy")])
+    assert (tmp_path / "copy/model.safetensors").exists()
+    (tmp_path / "copy/model.safetensors").write_bytes(b"x")
+    assert "model.safetensors was altered" in fails(["verify", f"local-dir:{tmp_path}/copy"], capsys)
+
+
+def test_report(registry, capsys):
+    main(["report", "spiking_vgg_tiny.noise", "--registry", registry])
+    shown = capsys.readouterr().out
+    for words in ("effective ACs", "4.6 pJ a MAC", "encoder.conv", "8 golden images"):
+        assert words in shown
+    main(["report", "test_resnet"])
+    assert "Untrained" in capsys.readouterr().out
+
+
+def test_finetune_on_a_folder(registry, tmp_path, capsys):
+    for index, colour in enumerate(("dark", "light")):
+        (tmp_path / "images" / colour).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (12, 10), 40 + 150 * index + number).save(tmp_path / "images" / colour / f"{number}.png")
+    run = tmp_path / "run"
+    command = ["finetune", "spiking_vgg_tiny.noise", "--data", str(tmp_path / "images"), "--registry", registry]
+    main([*command, "--run", str(run), "--epochs", "2", "--batch_size", "4"])
+    tuned = zoo.create_model(str(run))
+    assert tuned.num_classes == 2
+    assert tuned.num_steps == 2
+    assert tuned.pretrained_cfg["label_names"] == ["dark", "light"]
+    assert "test/acc" in capsys.readouterr().out
+
+
+# Bad input, before any training ----------------------------------------------------------------------------------------
+
+CE = ["fit", "--config", str(ROOT / "configs/digits/student_ce.yaml"), "--run", "unused"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--model.model", "sew_resnet_tinny"], ["Unknown model 'sew_resnet_tinny'", "'sew_resnet_tiny'"]),
+        (["--model.model_args", '{"num_steps": 0}'], ["num_steps", "found 0"]),
+        (["--model.model", "spiking_vgg11"], ["at least 32x32", "8x8"]),
+        (["--model.objectives", '[{"class_path": "LogitKD"}]'], ["LogitKD needs a teacher"]),
+        (["--model.objectives", '[{"class_path": "LogitKDD"}]'], ["LogitKDD", "Did you mean 'LogitKD'"]),
+        (["--data", "DigitDataModule"], ["DigitDataModule", "Did you mean 'DigitsDataModule'"]),
+        (["--data.batch_size", "0"], ["batch_size", "at least 1"]),
+        (["--model.modle", "x"], ["modle"]),
+    ],
+)
+def test_bad_input(changes, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = " ".join(fails([*CE, *changes], capsys).split())
+    assert all(word in message for word in words), message
+    assert not (tmp_path / "unused").exists()
+
+
+def test_missing_data_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = str(ROOT / "configs/fashion_mnist/student_ce.yaml")
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    message = fails(["fit", "--config", recipe, "--data.root", str(tmp_path / "nothing")], capsys)
+    assert "train-images-idx3-ubyte" in message
+
+
+def refuse(*_, **__):
+    raise OSError("no network here")

@@ -1,0 +1,107 @@
+"""Every recipe parses, and runs for two batches on fake data in the real layout on disk."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import zoo
+from cli import main
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "configs").glob("*/*.yaml"))
+
+
+def fake_fashion_mnist(root):
+    """idx files: a magic number, the sizes, the bytes."""
+    raw = root / "FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 400), ("t10k", 20)):
+        images = draw.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        sizes = np.array([0x803, count, 28, 28], ">i4")
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(sizes.tobytes() + images.tobytes())
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(np.array([0x801, count], ">i4").tobytes() + labels.tobytes())
+
+
+def fake_cifar10(root, monkeypatch):
+    """Pickled batches, whose checksums torchvision knows by heart."""
+    import hashlib
+    import pickle
+
+    from torchvision.datasets import CIFAR10
+
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    sums = {}
+    for name in [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]:
+        batch = {"data": draw.integers(0, 256, (80, 3072), dtype=np.uint8), "labels": [n % 10 for n in range(80)]}
+        (folder / name).write_bytes(pickle.dumps(batch))
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    monkeypatch.setattr(CIFAR10, "train_list", [[f"data_batch_{n}", sums[f"data_batch_{n}"]] for n in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
+
+
+def fake_images(root):
+    """Class folders of small images."""
+    draw = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (root / label).mkdir(parents=True)
+        for number in range(20):
+            Image.fromarray(draw.integers(0, 256, (24, 30, 3), dtype=np.uint8)).save(root / label / f"{number}.png")
+
+
+def published(name, directory, classes, chans, size):
+    """A checkpoint with random weights, as a teacher or a student to fine-tune."""
+    model = zoo.create_model(name, num_classes=classes, in_chans=chans)
+    model.pretrained_cfg.update(input_size=(chans, size, size), mean=(0.5,) * chans, std=(0.25,) * chans)
+    for _ in range(80):  # until the statistics of the norms let every layer fire
+        model(torch.randn(4, chans, size, size))
+    zoo.publish(model, directory / f"{name}.fake")
+    return f"local-dir:{directory}/{name}.fake"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_recipe_runs(recipe, tmp_path, monkeypatch):
+    dataset = recipe.parent.name
+    settings = yaml.safe_load(recipe.read_text())
+    chans, size = {"digits": (1, 8), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
+    changes = ["--run", str(tmp_path / "run"), "--trainer.fast_dev_run", "2", "--data.batch_size", "8"]
+    if dataset != "digits":
+        changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
+    if dataset == "fashion_mnist":
+        fake_fashion_mnist(tmp_path / "data")
+    if dataset == "cifar10":
+        fake_cifar10(tmp_path / "data", monkeypatch)
+    if dataset == "image_folder":
+        fake_images(tmp_path / "data")
+        changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
+    if "teacher" in settings["model"]["init_args"]:
+        teacher = "test_resnet" if dataset == "digits" else "cifar_resnet20"
+        changes += ["--model.teacher", published(teacher, tmp_path, 10, chans, size)]
+    main(["fit", "--config", str(recipe), *changes])
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_recipe_says_what_to_expect(recipe):
+    text = recipe.read_text()
+    header = text[: text.index("seed_everything")]
+    for key in ("Command", "Hardware", "Expected"):
+        assert re.search(rf"^# {key}: +\S", header, re.M), f"{recipe.name} does not state: {key}"
+    assert f"configs/{recipe.parent.name}/{recipe.name}" in header
+
+
+def test_recipe_names_its_own_run():
+    for recipe in RECIPES:
+        settings = yaml.safe_load(recipe.read_text())
+        if recipe.parent.name != "image_folder":
+            assert settings["run"] == f"runs/{recipe.parent.name}/{recipe.stem}"
