@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # torch and its friends take seconds to import, so every command imports what it needs when it runs.
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def finetune(
     main(["test", "--config", f"{run}/config.yaml"])
 
 
-VERBS = {
+VERBS: dict[str, Any] = {
     "list": list_,
     "info": info,
     "pull": pull,
@@ -212,7 +212,7 @@ def report_tables(name: str, cost: "Measurement") -> list["Table"]:
         "effective MACs": f"{cost.macs:,.0f}",
         "effective ACs": f"{cost.acs:,.0f}",
         "energy, effective": f"{cost.energy_uj():.3f} µJ ({assumption})",
-        "energy, as in papers": f"{cost.energy_uj('paper'):.3f} µJ (encoder dense MACs, the rest ACs at its input's rate)",
+        "energy, as in papers": f"{cost.energy_uj('paper'):.3f} µJ (dense MACs of the encoder, ACs elsewhere)",
     }.items():
         totals.add_row(key, value)
     layers = Table("layer", "kind", "dense", "MACs", "ACs", "input density", title="layers")

@@ -68,7 +68,9 @@ def draw_shapes(root: Path, per_class: int = 30, side: int = 32) -> None:
 
 def summary(times: dict[str, float]) -> Table:
     """One row a model, from the `results.json` of its test."""
-    title = f"Energy: {HOROWITZ_45NM.mac_pj} pJ a MAC, {HOROWITZ_45NM.ac_pj} pJ an AC ({HOROWITZ_45NM.name}), effective "
+    title = (
+        f"Energy: {HOROWITZ_45NM.mac_pj} pJ a MAC, {HOROWITZ_45NM.ac_pj} pJ an AC ({HOROWITZ_45NM.name}), effective "
+    )
     title += "operations of one inference (all time steps); no memory traffic, no neuron updates"
     table = Table("model", caption=title, title="snnzoo demo")
     for column in ("accuracy", "parameters", "firing rate", "MACs", "ACs", "energy µJ", "training"):

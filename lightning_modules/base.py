@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,11 +10,11 @@ from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 import zoo
-from zoo.model import Outputs, SpikingModel, read
+from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
 from .objectives import Objective
@@ -39,13 +39,13 @@ class ClassifierModule(LightningModule, ABC):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Network,
         objectives: Sequence[Objective],
         optimizer: OptimizerCallable,
         warmup_epochs: float,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model: Network = model
         self.objectives = nn.ModuleDict(unique_names(objectives))
         self.optimizer = optimizer
         self.warmup_epochs = warmup_epochs
@@ -57,7 +57,7 @@ class ClassifierModule(LightningModule, ABC):
     @property
     def num_classes(self) -> int:
         """Classes K of the trained network."""
-        return cast(int, self.model.num_classes)
+        return int(self.model.num_classes)
 
     @abstractmethod
     def read_teacher(self, x: Tensor) -> Outputs | None:
@@ -104,7 +104,7 @@ class ClassifierModule(LightningModule, ABC):
             so_far = student.logits.cumsum(0) / steps  # [T, N, K]: the answer after t steps
             for t, (metric, logits) in enumerate(zip(self.test_acc_at, so_far, strict=False), 1):
                 metric(logits, batch[1])
-                self.log(f"test/acc_at_{t}", metric, batch_size=len(batch[1]))
+                self.log(f"test/acc_at_{t}", cast(Metric, metric), batch_size=len(batch[1]))
         return student.logits.mean(0)
 
     def predict_step(self, batch: Batch, _: int) -> Tensor:
@@ -134,7 +134,10 @@ class ClassifierModule(LightningModule, ABC):
 
     def make_metrics(self, prefix: str) -> MetricCollection:
         """Accuracy, top-5 accuracy where K > 5, and expected calibration error (15 bins)."""
-        metrics = {"acc": self.make_accuracy(), "ece": MulticlassCalibrationError(self.num_classes, n_bins=15)}
+        metrics: dict[str, Metric | MetricCollection] = {
+            "acc": self.make_accuracy(),
+            "ece": MulticlassCalibrationError(self.num_classes, n_bins=15),
+        }
         if self.num_classes > 5:
             metrics["acc_top5"] = self.make_accuracy(top_k=5)
         return MetricCollection(metrics, prefix=prefix, compute_groups=False)
@@ -180,7 +183,7 @@ def make_network(
     in_chans: int,
     input_cfg: Mapping[str, Any],
     input_size: int | None = None,
-) -> nn.Module:
+) -> Network:
     """A network for the data: a student as it is, any other timm model read as a sequence.
 
     Args:
@@ -226,6 +229,6 @@ def check_image_size(name: str, model: SpikingModel, size: Sequence[int]) -> Non
     smallest = model.pretrained_cfg.get("min_input_size") or (0, 0, 0)
     if size[1] < smallest[1] or size[2] < smallest[2]:
         raise ValueError(
-            f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has {size[1]}x{size[2]}. "
-            "Choose a student for small images (`snnzoo list`), or larger images (image_size of the data)."
+            f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has "
+            f"{size[1]}x{size[2]}. Choose a student for small images (`snnzoo list`), or larger images."
         )

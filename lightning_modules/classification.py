@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from zoo.model import Outputs
+from zoo.model import Network, Outputs
 
 from .base import ClassifierModule, make_network
 from .objectives import CrossEntropy, Objective
@@ -65,7 +65,8 @@ class ClassificationModule(ClassifierModule):
 
     def classifier(self) -> Any:
         """The layer that gives the logits."""
-        return getattr(self.model, "model", self.model).get_classifier()
+        network: Network = getattr(self.model, "model", self.model)
+        return network.get_classifier()
 
     def train(self, mode: bool = True) -> "ClassificationModule":
         """Keep the norms of a frozen backbone in evaluation mode."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 
 import zoo
-from zoo.model import Outputs, SpikingModel, read
+from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
 from .base import ClassifierModule, make_network
@@ -23,8 +23,8 @@ class DistillationModule(ClassifierModule):
 
     Args:
         student: A student (`snnzoo list`), a published checkpoint, or a run directory.
-        teacher: Any timm model with pretrained weights, `hf-hub:...`, `local-dir:...`, `architecture.tag` of a registry,
-            or a run directory.
+        teacher: Any timm model with pretrained weights, `hf-hub:...`, `local-dir:...`, `architecture.tag` of a
+            registry, or a run directory.
         objectives: Terms of the loss.
         optimizer: The optimiser, by class_path.
         num_classes: Classes; the CLI takes it from the data.
@@ -55,7 +55,7 @@ class DistillationModule(ClassifierModule):
         network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
         super().__init__(network, objectives, optimizer, warmup_epochs)
         self.teacher_name = teacher
-        self.teacher = make_teacher(teacher, num_classes, input_cfg)
+        self.teacher: Network = make_teacher(teacher, num_classes, input_cfg)
         for objective in objectives:
             objective.build(network.feature_info, self.teacher.feature_info)
         self.val_agreement, self.test_agreement = self.make_accuracy(), self.make_accuracy()
@@ -83,7 +83,8 @@ class DistillationModule(ClassifierModule):
 
     def teacher_facts(self) -> dict[str, Any]:
         """Name and licence of the teacher, for the record of a test and the card of the student."""
-        cfg = getattr(self.teacher, "model", self.teacher).pretrained_cfg
+        network: Network = getattr(self.teacher, "model", self.teacher)
+        cfg = network.pretrained_cfg
         return {"name": self.teacher_name, "architecture": cfg.get("architecture"), "license": cfg.get("license")}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -97,7 +98,7 @@ class DistillationModule(ClassifierModule):
         checkpoint["state_dict"] |= {f"teacher.{key}": value for key, value in self.teacher.state_dict().items()}
 
 
-def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> nn.Module:
+def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> Network:
     """A frozen teacher for the data.
 
     Raises:
@@ -106,13 +107,14 @@ def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> n
     model = zoo.create_model(name, pretrained=True)
     if model.num_classes != num_classes:
         raise ValueError(
-            f"Teacher {name!r} knows {model.num_classes} classes, but the data has {num_classes}. Fine-tune it on the data "
-            f"first: `snnzoo fit` with ClassificationModule, then give the run directory as the teacher."
+            f"Teacher {name!r} knows {model.num_classes} classes, but the data has {num_classes}. Fine-tune it on the "
+            f"data first: `snnzoo fit` with ClassificationModule, then give the run directory as the teacher."
         )
     teacher = model if isinstance(model, SpikingModel) else StillModel(model, input_cfg)
     if isinstance(model, SpikingModel) and tuple(model.pretrained_cfg["mean"]) != tuple(input_cfg["mean"]):
         raise ValueError(
-            f"The spiking teacher {name!r} was trained on data normalised by mean {tuple(model.pretrained_cfg['mean'])}; "
-            f"this data has {tuple(input_cfg['mean'])}. Normalise the data alike, or choose another teacher."
+            f"The spiking teacher {name!r} was trained on data normalised by mean "
+            f"{tuple(model.pretrained_cfg['mean'])}; this data has {tuple(input_cfg['mean'])}. Normalise the data "
+            "alike, or choose another teacher."
         )
     return teacher.requires_grad_(False).eval()

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -27,12 +26,12 @@ from .base import ClassifierModule
 from .callbacks import EnergyMonitor, FiringRate, Plots, PredictionWriter
 from .objectives import Objective
 
-# Advertisements and device lists are no news to a user; warnings stay.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-# lightning 2.6 calls pytree API that torch 2.15 deprecates; a user cannot mend it.
-warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-# A frozen teacher is in evaluation mode on purpose.
-warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+# What Lightning says that a user can neither mend nor needs to know, and why.
+NOISE = (
+    ".*LeafSpec.*",  # lightning 2.6 calls pytree API that torch 2.15 deprecates
+    ".*in eval mode at the start of training.*",  # a frozen teacher, on purpose
+    ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run, asked for
+)
 
 
 class SaveRecipe(SaveConfigCallback):
@@ -58,16 +57,17 @@ class Parser(LightningArgumentParser):
             ValueError: Always.
         """
         hints = []
-        for path in dict.fromkeys(re.findall(r"Expected a dot import path string: (\w+)", message)):
-            hints.append(unknown("class", path, class_names(), see="Write the full import path of a class of your own."))
+        for name in dict.fromkeys(re.findall(r"Expected a dot import path string: (\w+)", message)):
+            hints.append(unknown("class", name, class_names(), see="A class of your own needs its full import path."))
         raise ValueError("\n".join([message, *hints])) from ex
 
 
 def class_names() -> list[str]:
     """Short names that a recipe may use as class_path, of ours."""
-    found, todo = [], [ClassifierModule, Objective, LightningDataModule]
+    found: list[str] = []
+    todo: list[type] = [ClassifierModule, Objective, LightningDataModule]
     while todo:
-        subclasses = todo.pop().__subclasses__()
+        subclasses: list[type] = todo.pop().__subclasses__()
         todo += subclasses
         found += [cls.__name__ for cls in subclasses if not inspect.isabstract(cls)]
     return found
@@ -91,6 +91,9 @@ class RunCLI(LightningCLI):
     """
 
     def __init__(self, datamodule_class: type, args: Sequence[str]) -> None:
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements, no list of devices
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message=message)
         super().__init__(
             ClassifierModule,
             datamodule_class,
@@ -101,7 +104,7 @@ class RunCLI(LightningCLI):
             seed_everything_default=0,
             parser_class=Parser,
             parser_kwargs={"prog": "snnzoo"},
-            args=list(args),  # type: ignore[arg-type]
+            args=list(args),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -112,7 +112,7 @@ def test_finetune_on_a_folder(registry, tmp_path, capsys):
     assert "test/acc" in capsys.readouterr().out
 
 
-# Bad input, before any training ----------------------------------------------------------------------------------------
+# Bad input, before any training ---------------------------------------------------------------------------------------
 
 CE = ["fit", "--config", str(ROOT / "configs/digits/student_ce.yaml"), "--run", "unused"]
 

@@ -6,53 +6,72 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 
-def write_card(name: str, config: Mapping[str, Any], results: Mapping[str, Any], license: str | None = None) -> str:
-    """The text of the card; a section without measurements is left out.
+def write_card(name: str, config: Mapping[str, Any], results: Mapping[str, Any], recipe: bool = False) -> str:
+    """The text of the card; a section that nothing is known for is left out.
 
     Args:
-        name: Name of the checkpoint.
+        name: Name of the checkpoint: `architecture.tag`, or `org/name` on the Hub.
         config: Its `config.json`.
-        results: Its `results.json`; empty if the run was not tested.
-        license: Licence of the weights.
+        results: Its `results.json`, every part of it optional; empty if the run was not tested.
+        recipe: Whether a `recipe.yaml` lies beside the card.
     """
-    sections = [f"# {name}", about(config), usage(name, config), measured(results), teacher(results), data(config)]
-    return front_matter(name, results, license) + "\n" + "\n\n".join(filter(None, sections)) + "\n"
+    sections = [
+        front_matter(name, config, results),
+        f"# {name}",
+        about(config),
+        usage(name, config),
+        measured(results),
+        teacher(results),
+        data(config),
+        reproduce(results, recipe),
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def front_matter(name: str, results: Mapping[str, Any], license: str | None) -> str:
+def front_matter(name: str, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """The YAML header that the Hub reads."""
-    accuracy = results.get("metrics", {}).get("acc")
-    dataset = results.get("dataset")
-    scores = (
-        [
-            EvalResult(
-                task_type="image-classification",
-                dataset_type=dataset.lower(),
-                dataset_name=dataset,
-                dataset_split=results.get("split"),
-                metric_type="accuracy",
-                metric_value=accuracy,
-            )
-        ]
-        if accuracy is not None and dataset
-        else None
+    accuracy, dataset = results.get("metrics", {}).get("acc"), results.get("dataset")
+    score = EvalResult(
+        task_type="image-classification",
+        dataset_type=str(dataset).lower(),
+        dataset_name=str(dataset),
+        dataset_split=results.get("split"),
+        metric_type="accuracy",
+        metric_value=accuracy,
     )
+    scored = accuracy is not None and dataset is not None
     header = ModelCardData(
-        license=license,
+        license=config["pretrained_cfg"].get("license"),
         library_name="timm",
         pipeline_tag="image-classification",
-        tags=["snn-zoo", "spiking-neural-network"],
-        model_name=name if scores else None,
-        eval_results=scores,
+        tags=["snn-zoo", "image-classification", *(["spiking-neural-network"] if is_spiking(config) else [])],
+        model_name=name if scored else None,
+        eval_results=[score] if scored else None,
     )
     return f"---\n{header}\n---"
 
 
+def is_spiking(config: Mapping[str, Any]) -> bool:
+    """Whether the model is a student: only those have steps."""
+    return "num_steps" in config["model_args"]
+
+
 def about(config: Mapping[str, Any]) -> str:
-    """What the model is."""
-    args = config["model_args"]
-    steps = f" with T = {args['num_steps']} time steps" if "num_steps" in args else ""
-    return f"`{config['architecture']}`{steps}, {config['num_classes']} classes, from SNN Zoo."
+    """What the model is, and whose it is."""
+    steps = config["model_args"].get("num_steps")
+    kind = (
+        f"Spiking network `{config['architecture']}`, T = {steps} time steps"
+        if steps
+        else f"`{config['architecture']}`"
+    )
+    cfg = config["pretrained_cfg"]
+    paper = cfg.get("paper_ids") or []
+    papers = ", ".join([paper] if isinstance(paper, str) else paper)
+    source = f" Architecture: {papers}." if papers else ""
+    licence = cfg.get("license") or "not stated; ask the publisher before you use them"
+    return (
+        f"{kind}, {config['num_classes']} classes, published with SNN Zoo.{source} Licence of the weights: {licence}."
+    )
 
 
 def usage(name: str, config: Mapping[str, Any]) -> str:
@@ -68,38 +87,56 @@ model = zoo.create_model("{source}", pretrained=True).eval()
 logits = model(torch.zeros(1, {size}))  # normalised images [N, C, H, W] -> [N, K]
 ```
 
-On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`. Check the files: `snnzoo verify {source}`."""
+On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`. Check the files: `snnzoo verify {source}`.
+A registry other than the default is named by `registry=` or `--registry`."""
 
 
 def measured(results: Mapping[str, Any]) -> str:
-    """The table of what was measured."""
-    rows = {f"{key} ({results.get('split')})": f"{value:.4f}" for key, value in results.get("metrics", {}).items()}
-    rows |= cost_rows(results.get("measurement", {}))
-    if not rows:
+    """The tables of what was measured: scores, and the cost beside that of the teacher."""
+    metrics = results.get("metrics", {})
+    split = results.get("split", "unnamed split")
+    scores = table([f"on the {split}", ""], {key: [f"{value:.4f}"] for key, value in metrics.items()})
+    own, other = results.get("measurement") or {}, (results.get("teacher") or {}).get("measurement") or {}
+    mine, theirs = cost_rows(own), cost_rows(other)
+    if theirs:
+        rows = {key: [value, theirs.get(key, "-")] for key, value in mine.items()}
+        costs = table(["per inference", "this model", "its teacher"], rows)
+    else:
+        costs = table(["per inference", ""], {key: [value] for key, value in mine.items()})
+    if not metrics and not mine:
         return ""
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    return f"## Measured on {results.get('dataset', 'unnamed data')}\n\n| | |\n|---|---|\n{table}\n\n{ASSUMPTION}"
+    title = f"## Measured on {results.get('dataset', 'unnamed data')}"
+    return "\n\n".join(filter(None, [title, scores, costs, assumption(own)]))
 
 
-ASSUMPTION = """Operations are per inference, all time steps, by NeuroBench's rule: an operation is an accumulate (AC) only if \
-every input of its layer's call is in {-1, 0, 1}. Energy counts 4.6 pJ a MAC and 0.9 pJ an AC (45 nm, 32 bit) and \
-neither memory traffic nor neuron updates; it compares models, it does not predict a chip."""
+def table(header: list[str], rows: Mapping[str, list[str]]) -> str:
+    """A Markdown table; nothing without rows."""
+    lines = [header, ["---"] * len(header), *([key, *values] for key, values in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
 
 def cost_rows(measurement: Mapping[str, Any]) -> dict[str, str]:
-    """Rows of a cost table, of `Measurement.to_dict()`."""
-    if not measurement:
-        return {}
-    rate = measurement.get("firing_rate")
-    return {
-        "parameters": f"{measurement['parameters']:,}",
-        **({"firing rate (spikes per neuron and step)": f"{rate:.4f}"} if rate is not None else {}),
-        "dense operations": f"{measurement['dense']:,.0f}",
-        "effective MACs": f"{measurement['macs']:,.0f}",
-        "effective ACs": f"{measurement['acs']:,.0f}",
-        "energy, effective (µJ)": f"{measurement['energy_uj']['effective']:.3f}",
-        "energy, as in papers (µJ)": f"{measurement['energy_uj']['paper']:.3f}",
-    }
+    """Rows of a cost table, of what is there of a `Measurement.to_dict()`."""
+    counts = {"parameters": "parameters", "dense": "dense operations", "macs": "effective MACs", "acs": "effective ACs"}
+    rows = {title: f"{measurement[key]:,.0f}" for key, title in counts.items() if key in measurement}
+    if measurement.get("firing_rate") is not None:
+        rows["firing rate (spikes per neuron and step)"] = f"{measurement['firing_rate']:.4f}"
+    energies = measurement.get("energy_uj", {})
+    return rows | {f"energy, {convention} convention (µJ)": f"{value:.3f}" for convention, value in energies.items()}
+
+
+def assumption(measurement: Mapping[str, Any]) -> str:
+    """What the operations and the energy mean."""
+    constants = measurement.get("energy_model")
+    if not constants:
+        return ""
+    return (
+        "Operations are per inference, all time steps. In the effective convention (NeuroBench's) an operation counts where "
+        "input and weight are not zero, and is an accumulate (AC) only if every input of its layer's call is in {-1, 0, 1}. "
+        "The paper convention takes the encoder as dense multiply-accumulates (MACs) and every other layer as accumulates at "
+        f"its input's rate. Energy is {constants['mac_pj']} pJ a MAC and {constants['ac_pj']} pJ an AC ({constants['name']}); "
+        "neither memory traffic nor neuron updates are in it. It compares models; it does not predict a chip."
+    )
 
 
 def teacher(results: Mapping[str, Any]) -> str:
@@ -107,21 +144,30 @@ def teacher(results: Mapping[str, Any]) -> str:
     facts = results.get("teacher")
     if not facts:
         return ""
+    name = facts.get("architecture") or facts.get("name") or "a teacher without a name"
     licence = facts.get("license")
-    text = f"## Teacher\n\nDistilled from `{facts['architecture']}`, licence: {licence or 'not stated'}."
+    text = f"## Teacher\n\nDistilled from `{name}`, licence: {licence or 'not stated'}."
     if licence and "nc" in str(licence).lower().replace("_", "-").split("-"):
         text += " **The teacher's licence forbids commercial use; treat this student the same way.**"
-    rows = cost_rows(facts.get("measurement", {}))
-    return text + "".join(
-        ["\n\n| the teacher's | |\n|---|---|", *(f"\n| {key} | {value} |" for key, value in rows.items())]
-    )
+    return text
 
 
 def data(config: Mapping[str, Any]) -> str:
     """What the input must look like, and the classes."""
     cfg = config["pretrained_cfg"]
     names = cfg.get("label_names") or []
-    shown = ", ".join(map(str, names[:100])) + (" ..." if len(names) > 100 else "")
+    shown = ", ".join(map(str, names[:100])) + (", ..." if len(names) > 100 else "")
     size, mean, std = (list(cfg[key]) for key in ("input_size", "mean", "std"))
     text = f"## Data\n\nInput C, H, W = {size}; values in 0..1, normalised by mean {mean} and std {std}."
-    return text + (f" Classes: {shown}." if names else "")
+    return text + (f"\n\nClasses: {shown}." if names else "")
+
+
+def reproduce(results: Mapping[str, Any], recipe: bool) -> str:
+    """How it was made."""
+    made_by = {"seed": results["seed"]} if "seed" in results else {}
+    facts = ", ".join(f"{key} {value}" for key, value in {**made_by, **results.get("versions", {})}.items())
+    lines = [
+        "The whole recipe is `recipe.yaml`: `snnzoo fit --config recipe.yaml`." if recipe else "",
+        f"Measured with {facts}." if facts else "",
+    ]
+    return "\n\n".join(filter(None, ["## Recipe", *lines])) if any(lines) else ""

@@ -173,24 +173,23 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
     if is_run(name):
         return adapt(load_run(name), **kwargs)
     try:
-        model = build(name, pretrained=pretrained, **kwargs)
+        return build(name, pretrained=pretrained, **kwargs)
     except RuntimeError as error:  # timm's: an unknown tag, or no weights
         known = ", ".join(list_models(pretrained=True, registry=registry)) or "none"
         raise ValueError(f"Cannot create {name!r}: {error} Published checkpoints: {known}.") from error
-    if not pretrained:
-        model.pretrained_cfg["license"] = None  # was that of the weights it did not load
-    return model
 
 
-def build(architecture: str, **kwargs: Any) -> nn.Module:
+def build(architecture: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """`timm.create_model` of a registered name, that remembers the arguments of the architecture in `model_args`."""
     if not timm.is_model(architecture):
         see = "`snnzoo list` shows ours, `timm.list_models()` all."
         raise ValueError(unknown("model", architecture, timm.list_models(), see=see))
     try:
-        model = timm.create_model(architecture, **kwargs)
+        model = timm.create_model(architecture, pretrained, **kwargs)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{architecture} does not take these arguments: {error}.") from error
+    if not pretrained:
+        model.pretrained_cfg["license"] = None  # timm gives that of the weights it did not load
     of_timm = inspect.signature(timm.create_model).parameters
     model.model_args = {key: value for key, value in kwargs.items() if key not in of_timm}
     return model
@@ -218,7 +217,9 @@ def describe(model: nn.Module) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(record))  # tuples become lists now, not at the next reading
     except TypeError as error:
-        raise ValueError(f"config.json cannot hold an argument of this model: {error}. Give names and numbers.") from error
+        raise ValueError(
+            f"config.json cannot hold an argument of this model: {error}. Give names and numbers."
+        ) from error
 
 
 # Weights -------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,12 @@ from torch import Tensor, nn
 
 from .neurons import Neuron
 
+Network = Any
+"""A module with timm's surface: `pretrained_cfg`, `feature_info`, `num_classes`, `forward_intermediates`, ...
+
+timm has no type for it, and to a type checker every attribute of an `nn.Module` may be a tensor.
+"""
+
 
 @dataclass
 class Outputs:
@@ -29,7 +35,7 @@ class Outputs:
     features: list[Tensor] = field(default_factory=list)
 
 
-def read(model: nn.Module, x: Tensor) -> Outputs:
+def read(model: Network, x: Tensor) -> Outputs:
     """Read a student or a teacher: logits and every feature of the sequence x [T, N, C, H, W], in one pass."""
     final, features = model.forward_intermediates(x)
     return Outputs(model.forward_head(final), features)
@@ -54,6 +60,7 @@ class SpikingModel(nn.Module, ABC):
 
     num_features: int
     feature_info: list[dict[str, Any]]
+    pretrained_cfg: dict[str, Any]
 
     def __init__(self, num_classes: int, in_chans: int, num_steps: int, drop_rate: float = 0.0) -> None:
         super().__init__()

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .model import Network
+
 
 class StillModel(nn.Module):
     """Reads a non-spiking timm model as a sequence with one step.
@@ -23,9 +25,9 @@ class StillModel(nn.Module):
         ValueError: If the channels that arrive cannot be shown to the model.
     """
 
-    def __init__(self, model: nn.Module, input_cfg: Mapping[str, Any]) -> None:
+    def __init__(self, model: Network, input_cfg: Mapping[str, Any]) -> None:
         super().__init__()
-        self.model = model
+        self.model: Network = model
         native = model.pretrained_cfg
         chans, found = native["input_size"][0], input_cfg["input_size"][0]
         if found not in (1, chans):
@@ -38,6 +40,8 @@ class StillModel(nn.Module):
         mean_data, std_data, mean, std = (
             torch.tensor(cfg[key]).view(-1, 1, 1) for cfg in (input_cfg, native) for key in ("mean", "std")
         )
+        self.scale: Tensor
+        self.shift: Tensor
         self.register_buffer("scale", std_data / std, persistent=False)
         self.register_buffer("shift", (mean_data - mean) / std, persistent=False)
 

@@ -7,8 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class EnergyMonitor(Callback):
         self.seen = 0
         self.golden_input: Tensor | None = None
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Attach the counters."""
         networks = {"model": pl_module.model} | (
             {"teacher": pl_module.teacher} if hasattr(pl_module, "teacher") else {}
@@ -45,7 +44,7 @@ class EnergyMonitor(Callback):
             self.stack.enter_context(counter)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Detach the counters once enough samples were seen."""
         if self.golden_input is None:
@@ -60,7 +59,7 @@ class EnergyMonitor(Callback):
         self.stack.close()
         self.measurements = {name: counter.measurement(self.seen) for name, counter in self.counters.items()}
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Log the cost of the trained network."""
         if not self.measurements:
             self.finish()
@@ -70,20 +69,20 @@ class EnergyMonitor(Callback):
             logs["firing_rate"] = cost.firing_rate
         pl_module.log_dict({f"test/{name}": float(value) for name, value in logs.items()}, sync_dist=True)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the record."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             root = Path(trainer.default_root_dir)
             root.mkdir(parents=True, exist_ok=True)
             assert self.golden_input is not None  # a test had at least one batch
             save_file({"input": self.golden_input}, root / "golden_input.safetensors")
             write_json(root / "results.json", self.results(trainer, pl_module))
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave no hook behind."""
         self.stack.close()
 
-    def results(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    def results(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         """The record of this test."""
         scores = {name.removeprefix("test/"): value.item() for name, value in trainer.callback_metrics.items()}
         counted = {"macs", "acs", "energy_uj", "parameters", "firing_rate"}  # stand in the measurement

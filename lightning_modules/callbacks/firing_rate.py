@@ -1,7 +1,9 @@
 """The firing rate of a student while it is validated."""
 
+from typing import Any
+
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -24,19 +26,19 @@ class FiringRate(Callback):
         self.spikes = self.spikes.to(spikes.device) + spikes.detach().sum(dtype=torch.float64)
         self.neuron_steps += spikes.numel()
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin to count."""
         self.spikes, self.neuron_steps = torch.zeros((), dtype=torch.float64), 0
         self.hooks = [n.register_forward_hook(self.count) for n in spiking_neurons(pl_module.model).values()]
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Stop counting and log."""
         for hook in self.hooks:
             hook.remove()
         if self.neuron_steps:
             pl_module.log("val/firing_rate", (self.spikes / self.neuron_steps).float(), sync_dist=True)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave no hook behind."""
         for hook in self.hooks:
             hook.remove()

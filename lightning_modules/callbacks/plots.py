@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -22,19 +22,19 @@ class Plots(Callback):
         self.raster: dict[str, Tensor] = {}
         self.rates: dict[str, list[float]] = {}
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw the learning curves."""
         curves = read_curves(Path(trainer.default_root_dir))
-        if trainer.is_global_zero and not trainer.fast_dev_run and curves:
+        if trainer.is_global_zero and not trainer.fast_dev_run and curves:  # type: ignore[attr-defined]
             save(draw_learning_curves(curves), trainer, "learning_curves")
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin to count answers."""
         self.confusion = MulticlassConfusionMatrix(pl_module.num_classes).to(pl_module.device)
         self.raster, self.rates = {}, {}
 
     def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Listen to the neurons in the first batch."""
         if batch_idx == 0:
@@ -51,7 +51,7 @@ class Plots(Callback):
         self.raster[name] = sample[:, chosen.to(sample.device)].cpu()
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Count the answers of a batch."""
         if batch_idx == 0:
@@ -60,9 +60,9 @@ class Plots(Callback):
         assert self.confusion is not None  # made in on_test_start
         self.confusion.update(outputs.argmax(-1), batch[1])
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw what was counted."""
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         assert self.confusion is not None  # made in on_test_start
         names = trainer.datamodule.input_cfg["label_names"]  # type: ignore[attr-defined]
@@ -118,7 +118,9 @@ def draw_confusion(counts: Tensor, names: list[str]) -> Figure:
             for column in range(size):
                 if counts[row, column]:
                     colour = "white" if shares[row, column] > 0.5 else "black"
-                    axes.text(column, row, int(counts[row, column]), ha="center", va="center", color=colour, size=8)
+                    axes.text(
+                        column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, size=8
+                    )
     accuracy = counts.diagonal().sum().item() / max(1, counts.sum().item())
     axes.set(xlabel="answer", ylabel="class", title=f"{accuracy:.2%} of {int(counts.sum())} right")
     return figure

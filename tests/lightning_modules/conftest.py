@@ -54,7 +54,14 @@ def trainer(tmp_path):
 
     def make(**changes):
         quiet = {"enable_progress_bar": False, "enable_model_summary": False, "log_every_n_steps": 1}
-        choices = {"max_epochs": 2, "accelerator": "cpu", "default_root_dir": tmp_path, "logger": False, **quiet, **changes}
+        choices = {
+            "max_epochs": 2,
+            "accelerator": "cpu",
+            "default_root_dir": tmp_path,
+            "logger": False,
+            **quiet,
+            **changes,
+        }
         choices.setdefault("enable_checkpointing", False)
         return Trainer(**choices)
 

@@ -22,7 +22,9 @@ def test_accuracy_at_every_step_is_that_of_the_mean_so_far(blobs, data_args, ada
     run.fit(module, blobs)
     logged = run.test(module, blobs, verbose=False)[0]
     blobs.setup("test")
-    x, y = (torch.cat(parts, dim) for parts, dim in zip(zip(*blobs.test_dataloader(), strict=True), (1, 0), strict=True))
+    x, y = (
+        torch.cat(parts, dim) for parts, dim in zip(zip(*blobs.test_dataloader(), strict=True), (1, 0), strict=True)
+    )
     with torch.no_grad():
         logits = module.eval().model.forward_sequence(x)
     for t in (1, 2, 3):

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -10,7 +11,7 @@ def test_rises_linearly_then_falls_to_zero():
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[12] == pytest.approx(0.5)  # half-way of the cosine
     assert factors[20] == pytest.approx(0.0)
-    assert all(a > b for a, b in zip(factors[4:], factors[5:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[4:]))
 
 
 def test_without_warmup_starts_at_the_base_rate():

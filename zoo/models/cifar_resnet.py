@@ -51,7 +51,7 @@ class CifarResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_chans, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.act1 = nn.ReLU()
-        self.feature_info = [{"num_chs": 16, "reduction": 1, "module": "act1"}]
+        self.feature_info: list[dict[str, Any]] = [{"num_chs": 16, "reduction": 1, "module": "act1"}]
         chans = 16
         for stage, width in enumerate((16, 32, 64)):
             blocks = []
@@ -74,7 +74,7 @@ class CifarResNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """timm's method: the last feature and the chosen ones, [N, C, H, W] each."""
+        """As timm's method of this name: the last feature and the chosen ones, [N, C, H, W] each."""
         take, last = feature_take_indices(len(self.feature_info), indices)
         features = []
         for index, info in enumerate(self.feature_info):

@@ -1,8 +1,8 @@
 """SEW-ResNet: spike-element-wise residual networks.
 
 Source: Fang et al. 2021, arXiv:2102.04159. Written from the paper's tables; parameter names equal those of timm's
-ResNets, so that their weights map one to one. A block adds spikes to spikes: with `connect="add"` a stage's output holds
-small integers, not bits, and the convolution that reads it counts as multiply-accumulate (see `zoo/energy.py`).
+ResNets, so that their weights map one to one. A block adds spikes to spikes: with `connect="add"` a stage gives small
+integers, not bits, and the convolution that reads it counts as multiply-accumulate (see `zoo/energy.py`).
 """
 
 from collections.abc import Iterator
@@ -50,13 +50,14 @@ class BasicBlock(nn.Module):
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
         self.act2 = make_neuron(neuron)
         self.downsample = Shortcut(in_chans, width, stride) if stride != 1 or in_chans != width else None
-        self.downsample_act = make_neuron(neuron) if self.downsample else None
+        self.downsample_act = make_neuron(neuron) if self.downsample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """g(A(x), shortcut(x))."""
         y = self.act1(over_time(x, self.conv1, self.bn1))
         y = self.act2(over_time(y, self.conv2, self.bn2))
-        return self.connect(y, self.downsample_act(over_time(x, self.downsample)) if self.downsample else x)
+        shortcut = self.downsample_act(over_time(x, self.downsample)) if self.downsample else x
+        return self.connect(y, shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -75,14 +76,15 @@ class Bottleneck(nn.Module):
         self.conv3, self.bn3 = nn.Conv2d(width, out_chans, 1, bias=False), nn.BatchNorm2d(out_chans)
         self.act3 = make_neuron(neuron)
         self.downsample = Shortcut(in_chans, out_chans, stride) if stride != 1 or in_chans != out_chans else None
-        self.downsample_act = make_neuron(neuron) if self.downsample else None
+        self.downsample_act = make_neuron(neuron) if self.downsample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """g(A(x), shortcut(x))."""
         y = self.act1(over_time(x, self.conv1, self.bn1))
         y = self.act2(over_time(y, self.conv2, self.bn2))
         y = self.act3(over_time(y, self.conv3, self.bn3))
-        return self.connect(y, self.downsample_act(over_time(x, self.downsample)) if self.downsample else x)
+        shortcut = self.downsample_act(over_time(x, self.downsample)) if self.downsample else x
+        return self.connect(y, shortcut)
 
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}

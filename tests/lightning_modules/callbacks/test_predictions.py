@@ -17,5 +17,7 @@ def test_one_row_a_test_image(blobs, data_args, adam, trainer, tmp_path, capsys)
     assert [row["label"] for row in rows] == [names[index] for index in logits.argmax(-1)]
     assert [int(row["index"]) for row in rows] == list(range(24))
     probability, _ = logits.softmax(-1).max(-1)
-    torch.testing.assert_close(torch.tensor([float(row["probability"]) for row in rows]), probability, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor([float(row["probability"]) for row in rows]), probability, atol=1e-4, rtol=0
+    )
     assert "24 predictions" in capsys.readouterr().out
