@@ -20,19 +20,21 @@ import zoo
 from zoo import hub
 from zoo.neurons import LIF
 
-EASY = {"name": "lif", "v_threshold": 0.2}  # an untrained network of these fires in every layer
 NAME = "sew_resnet_tiny.noise"
+SMALL = {
+    "sew_resnet_tiny": {"widths": (8, 16, 24), "num_steps": 2},
+    "spiking_vgg_tiny": {"stages": ((8,), (16,), (24, 24)), "num_steps": 2},
+    "test_resnet": {},
+}
 
 
 def make(name="sew_resnet_tiny", **kwargs):
-    """An untrained network whose norms have seen data, in evaluation mode."""
-    if name != "test_resnet":
-        kwargs = {"neuron": EASY, "num_steps": 2, **kwargs}
-    model = zoo.create_model(name, **{"num_classes": 4, "in_chans": 1, **kwargs})
+    """A small untrained network in which every neuron layer fires, in evaluation mode."""
+    model = zoo.create_model(name, **{"num_classes": 4, "in_chans": 1, **SMALL[name], **kwargs})
     model.pretrained_cfg.update(input_size=(model.in_chans, 16, 16), mean=(0.5,), std=(0.25,), label_names=list("abcd"))
-    with torch.no_grad():
-        for _ in range(10):
-            model(torch.randn(8, model.in_chans, 16, 16))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.bias, 1.4)
     return model.eval()
 
 
@@ -104,9 +106,7 @@ def test_published_model_gives_the_same_logits_everywhere(name, tmp_path):
 
 
 def test_arguments_survive(tmp_path):
-    model = make(
-        in_chans=2, widths=(8, 16, 24), connect="iand", neuron={"name": "plif", "v_threshold": 0.2}, drop_rate=0.3
-    )
+    model = make(in_chans=2, connect="iand", neuron={"name": "plif", "v_threshold": 0.3}, drop_rate=0.3)
     model.num_steps = 3  # at run time
     zoo.publish(model, tmp_path / NAME)
     rebuilt = zoo.create_model(NAME, pretrained=True, registry=tmp_path)
@@ -185,7 +185,7 @@ def test_head_and_first_convolution_are_adapted_as_timm_does(library, original, 
 def test_no_head_other_steps_features_only(library, original):
     x = torch.randn(2, 1, 16, 16)
     load = {"name": f"local-dir:{library / NAME}"}
-    assert zoo.create_model(**load, num_classes=0)(x).shape == (2, 128)
+    assert zoo.create_model(**load, num_classes=0)(x).shape == (2, 24)
     model = zoo.create_model(**load, num_steps=7)
     assert model.num_steps == 7
     assert torch.equal(model.fc.weight, original.fc.weight)
@@ -205,7 +205,7 @@ def test_an_adapted_model_is_published_again(library, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"widths": (8, 16, 24)}, "size mismatch for conv1.weight"),
+        ({"widths": (4, 4, 4)}, "size mismatch for conv1.weight"),
         ({"num_classes": 3, "layers": (2, 1, 1)}, r"layer1\.1\.bn1\.bias is missing"),  # timm leaves it untrained
         ({"neuron": "lfi"}, "Unknown neuron 'lfi'"),
         ({"colour": "red"}, "sew_resnet_tiny does not take these arguments.*colour"),
@@ -236,7 +236,7 @@ DAMAGE = {
     "list as manifest": (lambda p: (p / "manifest.json").write_text("[]"), "must hold a JSON object, found list"),
     "pickle": (lambda p: (p / "pytorch_model.bin").write_bytes(b"x"), r"pytorch_model\.bin does not belong"),
     "unlisted": (lambda p: (p / "results.json").write_text("{}"), r"manifest\.json does not list"),
-    "gone": (shutil.rmtree, "Unknown checkpoint|the registry is empty"),
+    "gone": (shutil.rmtree, r"the registry is empty|Invalid pretrained tag.*checkpoints: none"),
 }
 
 
@@ -265,7 +265,7 @@ def edit_cfg(path, **changes):
 FORGERIES = {
     "shape": (
         lambda p: edit_tensors(p / "model.safetensors", reshape),
-        r"layer1\.0\.conv1\.weight is \(2, 3\), expected \(32, 32, 3, 3\)",
+        r"layer1\.0\.conv1\.weight is \(2, 3\), expected \(8, 8, 3, 3\)",
     ),
     "missing tensor": (
         lambda p: edit_tensors(p / "model.safetensors", lambda t: t.pop("fc.bias")),
@@ -289,7 +289,7 @@ FORGERIES = {
     "argument": (lambda p: edit_json(p / "config.json", model_args={"colour": 1}), "does not describe.*colour"),
     "list of arguments": (lambda p: edit_json(p / "config.json", model_args=[1]), "must be JSON objects"),
     "neuron": (
-        lambda p: edit_json(p / "config.json", model_args={"num_classes": 4, "in_chans": 1, "neuron": "os"}),
+        lambda p: edit_json(p / "config.json", model_args={"num_classes": 4, "in_chans": 1, "widths": [8, 16, 24], "neuron": "os"}),
         "Unknown neuron 'os'",
     ),
 }
@@ -311,7 +311,7 @@ def test_loading_a_pickle_runs_nothing(registry, tmp_path):
             return os.mkdir, (str(tmp_path / "exploded"),)
 
     for path in (registry / NAME / "model.safetensors", tmp_path / "bomb.ckpt"):
-        path.write_bytes(pickle.dumps(Bomb()))
+        path.write_bytes(pickle.dumps(Bomb(), protocol=2))
     torch.save({"zoo": Bomb()}, tmp_path / "torch_bomb.ckpt")
     seal(registry / NAME)
     for name in (f"local-dir:{registry / NAME}", str(tmp_path / "bomb.ckpt"), str(tmp_path / "torch_bomb.ckpt")):
@@ -374,7 +374,7 @@ def make_infinite(model):
 
 def change_by_hand(model):
     """What config.json cannot know."""
-    model.act1 = LIF(v_threshold=0.3)
+    model.act1 = LIF(tau=1.0)
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_describe_is_json_and_names_no_file_of_this_machine(library):
     assert json.loads(json.dumps(record)) == record
     assert str(library) not in json.dumps(record)
     assert record["architecture"] == "sew_resnet_tiny"
-    assert record["model_args"] == {"neuron": EASY, "num_steps": 3, "num_classes": 4, "in_chans": 1}
+    assert record["model_args"] == {"widths": [8, 16, 24], "num_steps": 3, "num_classes": 4, "in_chans": 1}
 
 
 def test_describe_refuses_what_it_cannot_rebuild():
@@ -446,7 +446,7 @@ def test_describe_refuses_what_it_cannot_rebuild():
     with pytest.raises(ValueError, match="test_resnet|ResNet was not made"):
         zoo.describe(timm.create_model("test_resnet"))
     with pytest.raises(ValueError, match=r"config\.json cannot hold an argument"):
-        zoo.describe(zoo.create_model("test_resnet", act_layer=nn.Tanh))
+        zoo.describe(zoo.create_model("test_resnet", act_layer=nn.ReLU))
 
 
 def test_untrained_weights_have_no_licence_and_trained_ones_keep_it():
@@ -700,7 +700,7 @@ def test_another_hub_server_gets_plain_uploads(fake_hub, original, monkeypatch):
     [
         (ConnectionError("404 xet-write-token"), "ConnectionError: 404 xet-write-token. .*the network"),
         (OfflineModeIsEnabled("offline"), "OfflineModeIsEnabled: offline.*HF_HUB_OFFLINE"),
-        (HfHubHTTPError("403", response=SimpleNamespace(headers={}, request=None)), "hf auth login"),
+        (HfHubHTTPError("403", response=SimpleNamespace(headers={}, request=None)), ".*hf auth login"),
     ],
 )
 def test_errors_of_the_hub_say_what_to_do(fake_hub, original, error, advice):

@@ -1,0 +1,276 @@
+"""The contract of a student, checked for every student that is registered."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from timm.models import group_parameters
+from torch import nn
+
+import zoo
+from zoo.model import SpikingModel, TimeMeanFeatures, silent_layers, spiking_neurons, to_sequence
+
+PARAMETERS = {  # zoo/models/*.py; the first five from the papers, the rest from `closed_form`
+    "sew_resnet18": 11_689_512,
+    "sew_resnet34": 21_797_672,
+    "sew_resnet50": 25_557_032,
+    "spiking_vgg11": 9_231_114,
+    "spiking_vgg16": 14_728_266,
+}
+
+
+def is_student(name):
+    with torch.device("meta"):
+        return isinstance(timm.create_model(name), SpikingModel)
+
+
+STUDENTS = [name for name in zoo.list_models() if is_student(name)]
+SMALL = [name for name in STUDENTS if name.endswith(("tiny", "resnet8", "resnet20"))]
+every_student = pytest.mark.parametrize("name", STUDENTS)
+every_small_student = pytest.mark.parametrize("name", SMALL)
+
+
+def make(name, **changes):
+    """A student and a batch that makes it spike: images of its smallest size, norms calibrated."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, **{"num_classes": 7, "num_steps": 3, **changes})
+    x = torch.randn(4, model.in_chans, *model.pretrained_cfg["min_input_size"][1:])
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain average: calibrated after a few passes
+    with torch.no_grad():
+        for _ in range(2):
+            model.train()(x)
+    return model.eval(), x
+
+
+def closed_form(widths, depth, classes, in_chans=3):
+    """Parameters of a small SEW-ResNet of basic blocks: 3x3 convolutions without bias, two numbers a norm channel."""
+    total, chans = 9 * in_chans * widths[0] + 2 * widths[0], widths[0]
+    for index, width in enumerate(widths):
+        for block in range(depth):
+            first = block == 0 and index > 0
+            total += 9 * chans * width + 9 * width * width + 4 * width
+            total += (chans * width + 2 * width) if first else 0
+            chans = width
+    return total + chans * classes + classes
+
+
+def test_every_student_is_known_here():
+    assert set(PARAMETERS) | {"sew_resnet18_small", "spiking_vgg_tiny", *SMALL} == set(STUDENTS)
+
+
+@pytest.mark.parametrize(("name", "count"), PARAMETERS.items())
+def test_parameters(name, count):
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in timm.create_model(name).parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("sew_resnet18_small", closed_form((64, 128, 256, 512), 2, 10)),
+        ("sew_resnet20", closed_form((16, 32, 64), 3, 10)),
+        ("sew_resnet8", closed_form((16, 32, 64), 1, 10)),
+        ("sew_resnet_tiny", closed_form((32, 64, 128), 1, 10)),
+        ("spiking_vgg_tiny", (27 + 3) * 32 + (9 * 32 + 3) * 64 + (9 * 64 + 3) * 128 + (9 * 128 + 3) * 128 + 1290),
+    ],
+)
+def test_parameters_of_the_small_ones(name, count):
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in timm.create_model(name).parameters()) == count
+
+
+@every_student
+def test_a_sample_does_not_depend_on_its_batch(name):
+    model, x = make(name)
+    with torch.no_grad():
+        together = model(x)
+        alone = torch.cat([model(sample[None]) for sample in x])
+        turned = model(x.flip(0)).flip(0)
+    assert together.std(0).max() > 0, "all samples give the same: the test would see nothing"
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(together, turned, atol=1e-4, rtol=1e-3)
+
+
+@every_student
+def test_no_state_survives_a_forward(name):
+    model, x = make(name)
+    keys = set(model.state_dict())
+    with torch.no_grad():
+        first, second = model(x), model(x)
+    assert torch.equal(first, second)
+    assert set(model.state_dict()) == keys
+    assert torch.equal(copy.deepcopy(model)(x), first)
+
+
+@every_student
+def test_spikes_are_binary_and_reach_the_convolutions(name):
+    model, x = make(name)
+    inputs, outputs = {}, {}
+    for layer, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, args, layer=layer: inputs.__setitem__(layer, args[0]))
+    for layer, neuron in spiking_neurons(model).items():
+        neuron.register_forward_hook(lambda _, __, out, layer=layer: outputs.__setitem__(layer, out))
+    with torch.no_grad():
+        model(x)
+    assert outputs
+    assert all(set(out.unique().tolist()) <= {0.0, 1.0} for out in outputs.values())
+    inputs.pop(model.pretrained_cfg["first_conv"])  # reads the image
+    if name.startswith("sew_"):
+        assert all(torch.equal(value, value.round()) and value.min() >= 0 for value in inputs.values())
+    else:
+        assert all(set(value.unique().tolist()) <= {0.0, 1.0} for value in inputs.values())
+
+
+@every_student
+def test_steps_change_at_run_time(name):
+    model, x = make(name)
+    for steps in (1, 2, 6):
+        model.num_steps = steps
+        with torch.no_grad():
+            assert model.forward_sequence(to_sequence(x)).shape == (steps, 4, 7)
+
+
+@every_student
+def test_an_image_is_a_repeated_sequence_encoded_once(name):
+    model, x = make(name)
+    seen = []
+    model.get_submodule(model.pretrained_cfg["first_conv"]).register_forward_pre_hook(
+        lambda _, args: seen.append(len(args[0]))
+    )
+    with torch.no_grad():
+        image, sequence = model(x), model(x.expand(3, *x.shape))
+    torch.testing.assert_close(image, sequence, atol=1e-5, rtol=1e-4)
+    assert seen == [4, 12]
+
+
+@every_student
+def test_gradient_reaches_every_parameter(name):
+    model, x = make(name)
+    model.train()(x).square().sum().backward()
+    dead = [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert not dead
+
+
+@every_student
+def test_no_layer_is_silent_at_the_start(name):
+    model = timm.create_model(name)
+    x = torch.randn(8, 3, *(2 * side for side in model.pretrained_cfg["min_input_size"][1:]))
+    assert silent_layers(model.train(), x) == []
+    assert spiking_neurons(model)
+
+
+@every_student
+def test_the_parts_make_the_whole(name):
+    model, x = make(name)
+    with torch.no_grad():
+        final, features = model.forward_intermediates(to_sequence(x))
+        logits = model.forward_sequence(to_sequence(x))
+        torch.testing.assert_close(model.forward_head(final), logits)
+        torch.testing.assert_close(model.forward_features(to_sequence(x)), final)
+        torch.testing.assert_close(model(x), logits.mean(0))
+        pooled = model.forward_head(final, pre_logits=True)
+    assert pooled.shape == (3, 4, model.head_hidden_size)
+    for feature, info in zip(features, model.feature_info, strict=True):
+        side = -(-x.shape[-1] // info["reduction"])
+        assert feature.shape == (3, 4, info["num_chs"], side, side)
+
+
+@every_student
+def test_features_only(name):
+    model, x = make(name)
+    chosen = (0, len(model.feature_info) - 2)
+    getter = timm.create_model(name, features_only=True, out_indices=chosen, num_steps=3).eval()
+    assert isinstance(getter, TimeMeanFeatures)
+    getter.model.load_state_dict(model.state_dict(), strict=False)
+    with torch.no_grad():
+        maps = getter(x)
+        _, features = model.forward_intermediates(to_sequence(x))
+        early = model.forward_intermediates(to_sequence(x), [0], stop_early=True, intermediates_only=True)
+    for index, found, chans in zip(chosen, maps, getter.feature_info.channels(), strict=True):
+        torch.testing.assert_close(found, features[index].mean(0))
+        assert found.shape[1] == chans
+    torch.testing.assert_close(early, [features[0]])
+
+
+@every_student
+def test_classifier_and_channels(name):
+    model, x = make(name, num_classes=0, in_chans=2)
+    assert x.shape[1] == 2
+    with torch.no_grad():
+        assert model(x).shape == (4, model.num_features)
+        model.reset_classifier(10)
+        assert model(x).shape == (4, 10)
+    assert isinstance(model.get_classifier(), nn.Linear)
+    with pytest.raises(ValueError, match="global_pool='max'"):
+        model.reset_classifier(10, "max")
+
+
+@every_student
+def test_parameter_groups_of_timm(name):
+    model, _ = make(name, neuron={"name": "plif"})
+    groups = group_parameters(model, model.group_matcher())
+    assert sorted(sum(groups.values(), [])) == sorted(dict(model.named_parameters()))
+    assert len(groups) > 2
+    spared = model.no_weight_decay()
+    assert spared == {key for key in dict(model.named_parameters()) if key.endswith(".w")}
+    assert spared
+
+
+@every_small_student
+def test_checkpointed_gradients_are_equal(name):
+    gradients = []
+    for enable in (False, True):
+        model, x = make(name)
+        model.set_grad_checkpointing(enable)
+        model.train()(x).square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+@every_small_student
+def test_round_trip_through_timm(name, tmp_path):
+    model, x = make(name, num_steps=2, neuron={"name": "lif", "tau": 3.0})
+    arguments = {"num_steps": 2, "neuron": {"name": "lif", "tau": 3.0}, "num_classes": 7}
+    timm.models.save_for_hf(model, tmp_path, model_args=arguments, safe_serialization=True)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    with torch.no_grad():
+        assert torch.equal(again(x), model(x))
+
+
+def test_names_are_not_those_of_timm():
+    code = f"import sys, timm; sys.exit(any(timm.is_model(name) for name in {zoo.list_models()!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("steps", [0, -1, True, 1.5, "4", None])
+def test_impossible_steps(steps):
+    model = timm.create_model("spiking_vgg_tiny")
+    with pytest.raises(ValueError, match=r"num_steps .* integer >= 1"):
+        model.num_steps = steps
+
+
+def test_wrong_number_of_axes():
+    model = timm.create_model("spiking_vgg_tiny")
+    with pytest.raises(ValueError, match=r"\[N, C, H, W\] or a sequence .* found shape \(3, 8, 8\)"):
+        model(torch.zeros(3, 8, 8))
+
+
+def test_only_nchw():
+    model = timm.create_model("spiking_vgg_tiny")
+    with pytest.raises(ValueError, match="output_fmt must be 'NCHW'"):
+        model.forward_intermediates(torch.zeros(1, 1, 3, 8, 8), output_fmt="NLC")
+
+
+def test_silent_layers_are_found():
+    model, x = make("spiking_vgg_tiny")
+    assert silent_layers(model, x) == []
+    nn.init.constant_(model.stages[2][0].bn.bias, -100.0)
+    assert silent_layers(model, x)[0] == "stages.2.0.act"
+    assert not any(neuron._forward_hooks for neuron in spiking_neurons(model).values())
