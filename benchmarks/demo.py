@@ -68,23 +68,24 @@ def draw_shapes(root: Path, per_class: int = 30, side: int = 32) -> None:
 
 def summary(times: dict[str, float]) -> Table:
     """One row a model, from the `results.json` of its test."""
-    title = (
-        f"Energy: {HOROWITZ_45NM.mac_pj} pJ a MAC, {HOROWITZ_45NM.ac_pj} pJ an AC ({HOROWITZ_45NM.name}), effective "
+    assumption = (
+        f"Operations of one inference, all time steps, zeros skipped. Energy: {HOROWITZ_45NM.mac_pj} pJ a MAC, "
+        f"{HOROWITZ_45NM.ac_pj} pJ an AC ({HOROWITZ_45NM.name}); no memory traffic, no neuron updates. "
+        "Rate: spikes per neuron and step."
     )
-    title += "operations of one inference (all time steps); no memory traffic, no neuron updates"
-    table = Table("model", caption=title, title="snnzoo demo")
-    for column in ("accuracy", "parameters", "firing rate", "MACs", "ACs", "energy µJ", "training"):
-        table.add_column(column, justify="right")
+    table = Table("model", caption=assumption, title="snnzoo demo")
+    for column in ("accuracy", "params", "rate", "MACs", "ACs", "µJ", "training"):
+        table.add_column(column, justify="right", no_wrap=True)
     for model, seconds in times.items():
         results = json.loads((ROOT / model / "results.json").read_text())
         cost = results["measurement"]
         table.add_row(
             model,
             f"{results['metrics']['acc']:.2%}",
-            f"{cost['parameters']:,}",
+            f"{cost['parameters'] / 1e3:.0f} k",
             "-" if cost["firing_rate"] is None else f"{cost['firing_rate']:.3f}",
-            f"{cost['macs']:,.0f}",
-            f"{cost['acs']:,.0f}",
+            f"{cost['macs'] / 1e6:.2f} M",
+            f"{cost['acs'] / 1e6:.2f} M",
             f"{cost['energy_uj']['effective']:.2f}",
             f"{seconds:.0f} s",
         )

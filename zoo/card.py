@@ -87,8 +87,8 @@ model = zoo.create_model("{source}", pretrained=True).eval()
 logits = model(torch.zeros(1, {size}))  # normalised images [N, C, H, W] -> [N, K]
 ```
 
-On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`. Check the files: `snnzoo verify {source}`.
-A registry other than the default is named by `registry=` or `--registry`."""
+On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`. Check the files:
+`snnzoo verify {source}`. Name a registry other than the default by `registry=` or `--registry`."""
 
 
 def measured(results: Mapping[str, Any]) -> str:
@@ -131,11 +131,12 @@ def assumption(measurement: Mapping[str, Any]) -> str:
     if not constants:
         return ""
     return (
-        "Operations are per inference, all time steps. In the effective convention (NeuroBench's) an operation counts where "
-        "input and weight are not zero, and is an accumulate (AC) only if every input of its layer's call is in {-1, 0, 1}. "
-        "The paper convention takes the encoder as dense multiply-accumulates (MACs) and every other layer as accumulates at "
-        f"its input's rate. Energy is {constants['mac_pj']} pJ a MAC and {constants['ac_pj']} pJ an AC ({constants['name']}); "
-        "neither memory traffic nor neuron updates are in it. It compares models; it does not predict a chip."
+        "Operations are per inference, all time steps. In the effective convention (NeuroBench's) an operation counts "
+        "where input and weight are not zero, and is an accumulate (AC) only if every input of its layer's call is in "
+        "{-1, 0, 1}. The paper convention takes the encoder as dense multiply-accumulates (MACs) and every other layer "
+        f"as accumulates at its input's rate. Energy is {constants['mac_pj']} pJ a MAC and {constants['ac_pj']} pJ an "
+        f"AC ({constants['name']}); neither memory traffic nor neuron updates are in it. It compares models; it does "
+        "not predict a chip."
     )
 
 

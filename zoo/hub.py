@@ -2,7 +2,7 @@
 
 A published checkpoint is a directory or a Hub repository of exactly these files:
 
-    config.json           timm's format: architecture, model_args, pretrained_cfg; `timm.create_model("local-dir:...")` works
+    config.json           timm's format: architecture, model_args, pretrained_cfg; `timm.create_model("local-dir:PATH")` works
     model.safetensors     the weights; nothing pickled is ever read from a registry
     golden.safetensors    "input" [N, C, H, W] or [T, N, C, H, W] and the "logits" [N, K] it gives
     manifest.json         size and sha256 of every other file
@@ -47,7 +47,7 @@ from torch import Tensor, nn
 from . import models
 from .card import write_card
 from .errors import unknown
-from .model import silent_layers, spiking_neurons
+from .model import Network, silent_layers, spiking_neurons
 from .teacher import StillModel
 
 EMBEDDED = Path(__file__).parent / "pretrained"
@@ -97,8 +97,9 @@ class VerifyReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.name} is whole: sha256 of every file, golden logits of {self.reproduced} of {self.num_samples} samples "
-            f"(largest difference {self.max_error:.1e}), {self.spiking_layers} spiking layers and none silent.\n{self.path}"
+            f"{self.name} is whole: sha256 of every file; golden logits of {self.reproduced} of {self.num_samples} "
+            f"samples (largest difference {self.max_error:.1e}); {self.spiking_layers} spiking layers, none silent.\n"
+            f"{self.path}"
         )
 
 
@@ -136,7 +137,7 @@ def published(registry: str | Path | None = None) -> dict[str, str]:
     found: dict[str, str] = {}
     if not registry:
         rows = (row for module in models.__all__ for row in timm.list_models(module=module, pretrained=True))
-        found = {row: f"hf-hub:{timm.get_pretrained_cfg(row).hf_hub_id}" for row in rows}
+        found = {row: f"hf-hub:{timm.get_pretrained_cfg_value(row, 'hf_hub_id')}" for row in rows}
     for root in ([] if registry else [EMBEDDED]) + ([Path(asked)] if asked else []):  # later ones win
         found |= {path.name: f"local-dir:{path}" for path in root.glob("[!._]*.*") if path.is_dir()}
     return found
@@ -147,7 +148,7 @@ def is_run(name: str) -> bool:
     return name.endswith(".ckpt") or (not timm.is_model(name) and Path(name).is_dir())
 
 
-def create_model(name: str, pretrained: bool = False, registry: str | Path | None = None, **kwargs: Any) -> nn.Module:
+def create_model(name: str, pretrained: bool = False, registry: str | Path | None = None, **kwargs: Any) -> Network:
     """Create a model by name; in training mode, as timm does.
 
     Args:
@@ -179,13 +180,13 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
         raise ValueError(f"Cannot create {name!r}: {error} Published checkpoints: {known}.") from error
 
 
-def build(architecture: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def build(architecture: str, pretrained: bool = False, **kwargs: Any) -> Network:
     """`timm.create_model` of a registered name, that remembers the arguments of the architecture in `model_args`."""
     if not timm.is_model(architecture):
         see = "`snnzoo list` shows ours, `timm.list_models()` all."
         raise ValueError(unknown("model", architecture, timm.list_models(), see=see))
     try:
-        model = timm.create_model(architecture, pretrained, **kwargs)
+        model: Network = timm.create_model(architecture, pretrained, **kwargs)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{architecture} does not take these arguments: {error}.") from error
     if not pretrained:
@@ -195,7 +196,7 @@ def build(architecture: str, pretrained: bool = False, **kwargs: Any) -> nn.Modu
     return model
 
 
-def describe(model: nn.Module) -> dict[str, Any]:
+def describe(model: Network) -> dict[str, Any]:
     """What rebuilds a model made by `create_model`, as JSON values: architecture, model_args, pretrained_cfg.
 
     Raises:
@@ -225,7 +226,7 @@ def describe(model: nn.Module) -> dict[str, Any]:
 # Weights -------------------------------------------------------------------------------------------------------------
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+def load_weights(model: Network, weights: Mapping[str, Tensor], source: str) -> None:
     """Load weights strictly; what does not fit is named tensor by tensor.
 
     Raises:
@@ -247,7 +248,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     model.load_state_dict(dict(weights))
 
 
-def adapt(exact: nn.Module, **kwargs: Any) -> nn.Module:
+def adapt(exact: Network, **kwargs: Any) -> Network:
     """A model with its weights and other arguments; timm makes the new head and fits the first convolution.
 
     Raises:
@@ -279,12 +280,11 @@ def adapt(exact: nn.Module, **kwargs: Any) -> nn.Module:
 PART_OF = {"classifier": "num_classes", "first_conv": "in_chans"}
 
 
-def load_published(path: Path) -> nn.Module:
+def load_published(path: Path) -> Network:
     """Build a model from a checked directory; strict, from safetensors only, and only of a registered architecture."""
     config = read_config(path)
-    source = f"local-dir:{path}"
     try:
-        model = timm.create_model(source)  # the architecture, with the arguments and input statistics of config.json
+        model: Network = timm.create_model(f"local-dir:{path}")  # as config.json says, still untrained
     except (TypeError, AttributeError, RuntimeError) as error:
         raise RegistryError(f"{path / 'config.json'} does not describe a {config['architecture']}: {error}") from error
     model.model_args = dict(config.get("model_args", {}))
@@ -328,13 +328,13 @@ def run_checkpoint(source: str | Path) -> Path:
     found = next((option for option in options if option.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"{path} holds no run: there is no {' or '.join(map(str, options))}. Train it first; a published checkpoint is "
-            f"named local-dir:{path}."
+            f"{path} holds no run: there is no {' or '.join(map(str, options))}. Train it first; a published "
+            f"checkpoint is named local-dir:{path}."
         )
     return found
 
 
-def load_run(source: str | Path) -> nn.Module:
+def load_run(source: str | Path) -> Network:
     """The network of a run directory (its best checkpoint, else its last) or of a `.ckpt` file.
 
     Raises:
@@ -414,6 +414,7 @@ def publish(
     """
     name = str(target).removeprefix("hf-hub:")
     to_hub = name != str(target)
+    model: Network
     if isinstance(source, nn.Module):
         model = copy.deepcopy(source).cpu().float().eval()
     else:
@@ -444,13 +445,13 @@ def publish(
     return str(target)
 
 
-def write_checkpoint(model: nn.Module, stage: Path, name: str, x: Tensor | None, results: dict[str, Any]) -> None:
+def write_checkpoint(model: Network, stage: Path, name: str, x: Tensor | None, results: dict[str, Any]) -> None:
     """Write every file of a published checkpoint but the recipe; see `publish`."""
     about = describe(model)
     config = {**about, "num_classes": model.num_classes, "num_features": model.num_features}
     write_json(stage / "config.json", {key: config[key] for key in CONFIG_KEYS})
     write_tensors(stage / "model.safetensors", model.state_dict())
-    x = model_input(model, noise(model) if x is None else x)
+    x = golden_images(model, x)
     with torch.no_grad():
         write_tensors(stage / "golden.safetensors", {"input": x, "logits": model(x)})
     if results:
@@ -467,18 +468,18 @@ def kept_images(source: str | Path) -> Tensor | None:
     return read_tensors(path)["input"] if path else None
 
 
-def noise(model: nn.Module) -> Tensor:
-    """Standard normal noise [8, C, H, W], always the same."""
-    size = describe(model)["pretrained_cfg"]["input_size"]
-    return torch.randn(8, *size, generator=torch.Generator().manual_seed(0))
+def golden_images(model: Network, x: Tensor | None) -> Tensor:
+    """A golden input as the model takes it; standard normal noise [8, C, H, W], always the same, if there is none.
 
-
-def model_input(model: nn.Module, x: Tensor) -> Tensor:
-    """A golden input as the model takes it: a non-spiking model sees one image, of its own size."""
-    if x.ndim == 4 or spiking_neurons(model):
-        return x.float().cpu()
+    A non-spiking model sees one image, of its own size, as `StillModel` shows it.
+    """
     cfg = describe(model)["pretrained_cfg"]
-    return StillModel(model, {**cfg, "input_size": x.shape[2:]}).frame(x.float().cpu())
+    if x is None:
+        return torch.randn(8, *cfg["input_size"], generator=torch.Generator().manual_seed(0))
+    x = x.float().cpu()
+    if x.ndim == 4 or spiking_neurons(model):
+        return x
+    return StillModel(model, {**cfg, "input_size": x.shape[2:]}).frame(x)
 
 
 def replace_directory(new: Path, target: Path) -> None:
@@ -596,8 +597,8 @@ def check_files(path: Path, foreign: bool = False) -> None:
     strange = sorted(present - set(ALLOWED))
     if strange:
         raise RegistryError(
-            f"{path / strange[0]} does not belong in a published checkpoint. It may hold only {', '.join(ALLOWED)}; nothing "
-            "pickled is read from a registry. Remove the file if you know it, else pull again."
+            f"{path / strange[0]} does not belong in a published checkpoint. It may hold only {', '.join(ALLOWED)}; "
+            "nothing pickled is read from a registry. Remove the file if you know it, else pull again."
         )
     foreign = foreign and "manifest.json" not in present
     missing = [file for file in (REQUIRED[:2] if foreign else REQUIRED) if file not in present]
@@ -619,10 +620,10 @@ def check_files(path: Path, foreign: bool = False) -> None:
 def verify(name: str, registry: str | Path | None = None) -> VerifyReport:
     """Pull a published checkpoint, rebuild it, and reproduce its golden logits.
 
-    A sample is reproduced if its logits agree within 1e-4 (of the largest logit, if that is above 1). On the machine that
-    published them all do, to the bit. Another machine rounds differently, and where that carries a potential over its
-    threshold a spike more or less runs through the net and changes this one sample, by 20 % of its logits in our trials,
-    and no other. Wrong weights or arguments change every sample. So half of the samples must be reproduced.
+    A sample is reproduced if its logits agree within 1e-4 (of the largest logit, if that is above 1). Where it was
+    published every sample is, to the bit. Another machine rounds differently, and where that carries one potential over
+    its threshold, one spike more or less runs on through the net: in our trials that changed 20 % of the logits of one
+    sample, and nothing in the others. Wrong weights or arguments change all. So half of the samples must be reproduced.
 
     Args:
         name: As for `pull`.
@@ -650,8 +651,8 @@ def check_outputs(name: str, path: Path) -> VerifyReport:
     silent = silent_layers(model, x)
     if silent:
         raise RegistryError(
-            f"{name}: {', '.join(silent)} never fires on the golden input, so no check of its outputs would mean anything. "
-            "Train longer, lower v_threshold, or give a golden input of real data."
+            f"{name}: {', '.join(silent)} never fires on the golden input, so no check of its outputs would mean "
+            "anything. Train longer, lower v_threshold, or give a golden input of real data."
         )
     with torch.no_grad():
         found = model(x)
@@ -662,13 +663,14 @@ def check_outputs(name: str, path: Path) -> VerifyReport:
     reproduced = int((errors <= allowed).sum())
     if 2 * reproduced < len(logits):
         raise RegistryError(
-            f"{name} does not give its golden logits: {reproduced} of {len(logits)} samples agree within {allowed:.1e}, the "
-            f"largest difference is {errors.max():.1e}. The weights do not belong to this code or these arguments."
+            f"{name} does not give its golden logits: {reproduced} of {len(logits)} samples agree within "
+            f"{allowed:.1e}, the largest difference is {errors.max():.1e}. The weights do not belong to this code or "
+            "these arguments."
         )
     return VerifyReport(name, path, len(logits), reproduced, errors.max().item(), len(spiking_neurons(model)))
 
 
-def golden_input(name: str, model: nn.Module, registry: str | Path | None = None) -> Tensor:
+def golden_input(name: str, model: Network, registry: str | Path | None = None) -> Tensor:
     """Images to measure a model on: those of its checkpoint or run, else standard normal noise [8, C, H, W].
 
     Raises:
@@ -681,7 +683,7 @@ def golden_input(name: str, model: nn.Module, registry: str | Path | None = None
         x = read_tensors(path)["input"] if path.exists() else None
     elif is_run(name):
         x = kept_images(name)
-    return model_input(model, noise(model) if x is None else x)
+    return golden_images(model, x)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from itertools import chain
 
 import pytest
 import timm
@@ -215,7 +216,7 @@ def test_classifier_and_channels(name):
 def test_parameter_groups_of_timm(name):
     model, _ = make(name, neuron={"name": "plif"})
     groups = group_parameters(model, model.group_matcher())
-    assert sorted(sum(groups.values(), [])) == sorted(dict(model.named_parameters()))
+    assert sorted(chain(*groups.values())) == sorted(dict(model.named_parameters()))
     assert len(groups) > 2
     spared = model.no_weight_decay()
     assert spared == {key for key in dict(model.named_parameters()) if key.endswith(".w")}

@@ -1,0 +1,67 @@
+"""The rooms of the house: who may import whom, what is imported where, and where the tests stand."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = {"cli", "lightning_modules", "datamodules", "zoo"}
+MAY_IMPORT = {
+    "cli": {"lightning_modules", "datamodules", "zoo"},
+    "lightning_modules": {"zoo"},
+    "datamodules": set(),
+    "zoo": set(),
+}
+ONLY_IN = {
+    "lightning": ("cli.py", "lightning_modules/", "datamodules/"),
+    "tonic": ("datamodules/",),
+    "huggingface_hub": ("zoo/hub.py", "zoo/card.py"),
+}
+SOURCES = [ROOT / "cli.py", *(path for room in sorted(OURS - {"cli"}) for path in sorted((ROOT / room).rglob("*.py")))]
+NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]
+
+
+def imports(path):
+    """Top-level names of absolute imports, also those inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_point_down(name):
+    room = name.split("/")[0].removesuffix(".py")
+    assert (imports(ROOT / name) & OURS) <= MAY_IMPORT[room] | {room}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_libraries_stay_in_their_rooms(name):
+    for library in imports(ROOT / name) & set(ONLY_IN):
+        assert name.startswith(ONLY_IN[library]), f"{library} must not be imported in {name}"
+
+
+def test_no_room_for_everything():
+    assert not [name for name in NAMES if Path(name).stem in {"utils", "helpers", "common", "misc"}]
+
+
+def test_every_test_file_mirrors_a_source_file():
+    of_the_whole = {"tests/test_layering.py", "tests/test_configs.py"}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        name = str(path.relative_to(ROOT))
+        source = ROOT / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))
+        assert source.exists() or name in of_the_whole, f"{name} tests no {source.relative_to(ROOT)}"
+
+
+def test_what_a_package_exports_exists():
+    import datamodules
+    import lightning_modules.callbacks
+    import lightning_modules.objectives
+    import zoo
+
+    for package in (datamodules, lightning_modules, lightning_modules.callbacks, lightning_modules.objectives, zoo):
+        assert all(hasattr(package, name) for name in package.__all__)

@@ -1,0 +1,132 @@
+"""Neurons against a float64 loop in numpy, and their gradients against a loop that writes every derivative out."""
+
+import numpy as np
+import pytest
+import torch
+
+from zoo.neurons import IF, LIF, NEURONS, PLIF, make_neuron
+
+SETTINGS = [
+    {"name": "if"},
+    {"name": "if", "v_reset": None, "v_threshold": 0.7},
+    {"name": "lif"},
+    {"name": "lif", "tau": 3.0, "v_reset": -0.5},
+    {"name": "lif", "decay_input": False, "v_reset": None},
+    {"name": "lif", "decay_input": False, "v_reset": 0.25, "tau": 1.5},
+    {"name": "plif", "tau": 2.5},
+    {"name": "plif", "tau": 4.0, "decay_input": False, "v_reset": None},
+]
+every_setting = pytest.mark.parametrize("setting", SETTINGS, ids=str)
+
+
+def charge(setting, v, x):
+    """The equations of the docstrings."""
+    rest = setting.get("v_reset", 0.0) or 0.0
+    if setting["name"] == "if":
+        return v + x
+    rate = 1 / setting.get("tau", 2.0)
+    if setting.get("decay_input", True):
+        return v + (x - (v - rest)) * rate
+    return v - (v - rest) * rate + x
+
+
+def reference(setting, current):
+    """Spikes [T, ...] in float64, step by step."""
+    threshold, reset = setting.get("v_threshold", 1.0), setting.get("v_reset", 0.0)
+    v = np.full(current.shape[1:], reset or 0.0)
+    spikes = []
+    for x in current:
+        h = charge(setting, v, x)
+        s = (h >= threshold).astype(float)
+        v = h - threshold * s if reset is None else h * (1 - s) + reset * s
+        spikes.append(s)
+    return np.stack(spikes)
+
+
+@every_setting
+def test_spikes_equal_the_float64_loop(setting):
+    current = np.random.default_rng(0).normal(0.8, 1.5, (12, 50, 3))
+    neuron = make_neuron(setting).double()
+    spikes = neuron(torch.from_numpy(current))
+    assert np.array_equal(spikes.detach().numpy(), reference(setting, current))
+    assert 0.02 < spikes.mean() < 0.98, "the test would see nothing"
+
+
+@every_setting
+@pytest.mark.parametrize("detach", [True, False])
+def test_gradient_equals_the_chain_rule_by_hand(setting, detach):
+    """Back through time with dS/dH = the surrogate's slope and dV/dH as the reset says."""
+    alpha, threshold, reset = 2.0, setting.get("v_threshold", 1.0), setting.get("v_reset", 0.0)
+    current = np.random.default_rng(1).normal(0.5, 1.0, (7, 20))
+    weight = np.random.default_rng(2).normal(size=current.shape)  # dL/dS
+    neuron = make_neuron(setting | {"detach_reset": detach, "surrogate": {"name": "atan", "alpha": alpha}}).double()
+    x = torch.from_numpy(current).requires_grad_()
+    (neuron(x) * torch.from_numpy(weight)).sum().backward()
+
+    rate = 1.0 if setting["name"] == "if" else 1 / setting.get("tau", 2.0)
+    dh_dv = 1.0 if setting["name"] == "if" else 1 - rate
+    dh_dx = rate if setting.get("decay_input", True) else 1.0
+    v, trace = np.full(20, reset or 0.0), []
+    for step in current:
+        h = charge(setting, v, step)
+        s = (h >= threshold).astype(float)
+        v = h - threshold * s if reset is None else h * (1 - s) + reset * s
+        trace.append((h, s))
+    expected, dl_dv = np.zeros_like(current), np.zeros(20)
+    for t in reversed(range(7)):
+        h, s = trace[t]
+        slope = alpha / 2 / (1 + (np.pi / 2 * alpha * (h - threshold)) ** 2)
+        dv_dh = np.ones(20) if reset is None else 1 - s
+        if not detach:
+            dv_dh = dv_dh + slope * (-threshold if reset is None else reset - h)
+        dl_dh = weight[t] * slope + dl_dv * dv_dh
+        expected[t], dl_dv = dl_dh * dh_dx, dl_dh * dh_dv
+    # PLIF keeps its w in float32, so its rate is that of tau to 1e-7 only.
+    np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-4 if setting["name"] == "plif" else 1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_fires_at_equality(name):
+    neuron = make_neuron({"name": name, "v_threshold": 0.5})
+    current = torch.tensor([[0.5 if name == "if" else 1.0]])  # charges to exactly 0.5
+    assert neuron(current).item() == 1.0
+    assert neuron(current - 1e-6).item() == 0.0
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_state_starts_anew_and_is_never_saved(name):
+    neuron = make_neuron(name)
+    x = torch.rand(5, 4) * 2
+    assert torch.equal(neuron(x), neuron(x))
+    assert set(neuron.state_dict()) == ({"w"} if name == "plif" else set())
+
+
+def test_detaching_the_reset_changes_no_spike():
+    x = torch.randn(8, 30) + 0.5
+    for reset in (0.0, None):
+        neurons = [IF(v_reset=reset, detach_reset=detach) for detach in (True, False)]
+        assert torch.equal(neurons[0](x), neurons[1](x))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: make_neuron("lfi"), "Unknown neuron 'lfi'. Did you mean 'lif'"),
+        (lambda: make_neuron({"tau": 2.0}), "Unknown neuron 'None'"),
+        (lambda: make_neuron({"name": "lif", "tua": 2.0}), "Unknown lif argument 'tua'. Did you mean 'tau'"),
+        (lambda: make_neuron({"name": "if", "surrogate": "atn"}), "Unknown surrogate 'atn'. Did you mean 'atan'"),
+        (lambda: LIF(tau=0.5), ">= 1, found 0.5"),
+        (lambda: PLIF(tau=1.0), "start above 1, found 1.0"),
+        (lambda: IF(v_threshold=0.0), "above the reset potential 0.0, found 0.0"),
+        (lambda: IF(v_threshold=0.2, v_reset=0.3), "above the reset potential 0.3, found 0.2"),
+    ],
+)
+def test_bad_input(build, words):
+    with pytest.raises(ValueError, match=words):
+        build()
+
+
+def test_print_shows_the_numbers():
+    assert "tau=3.0" in repr(LIF(tau=3.0))
+    assert "tau=4" in repr(PLIF(tau=4.0))
+    assert "ATan(alpha=2.0)" in repr(IF())

@@ -1,0 +1,31 @@
+import torch
+from torch import nn
+
+from zoo.layers import init_convolutions, make_classifier, over_time
+
+
+def test_over_time_is_the_layer_on_every_frame():
+    conv, x = nn.Conv2d(2, 3, 3), torch.randn(4, 5, 2, 8, 8)
+    torch.testing.assert_close(over_time(x, conv, nn.ReLU()), torch.stack([conv(frame).relu() for frame in x]))
+
+
+def test_norms_see_time_and_batch_together():
+    x = torch.randn(4, 5, 2, 3, 3) * torch.arange(1, 5).view(4, 1, 1, 1, 1)
+    y = over_time(x, nn.BatchNorm2d(2))
+    torch.testing.assert_close(y.mean((0, 1, 3, 4)), torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(y.var((0, 1, 3, 4), correction=0), torch.ones(2), atol=1e-4, rtol=0)
+    assert y[3].var() > 2 * y[0].var()  # frames keep their differences
+
+
+def test_no_classes_no_classifier():
+    x = torch.randn(2, 6)
+    assert torch.equal(make_classifier(6, 0)(x), x)
+    assert make_classifier(6, 4)(x).shape == (2, 4)
+
+
+def test_initial_scale():
+    """Kaiming, fan out: variance 2 / (9 * 64)."""
+    conv = nn.Conv2d(32, 64, 3)
+    init_convolutions(nn.Sequential(conv))
+    assert abs(conv.weight.var().item() * 9 * 64 / 2 - 1) < 0.05
+    assert not conv.bias.any()
