@@ -2,7 +2,7 @@
 
 A published checkpoint is a directory or a Hub repository of exactly these files:
 
-    config.json           timm's format: architecture, model_args, pretrained_cfg; `timm.create_model("local-dir:PATH")` works
+    config.json           architecture, model_args, pretrained_cfg: timm's format, so timm can load it by itself
     model.safetensors     the weights; nothing pickled is ever read from a registry
     golden.safetensors    "input" [N, C, H, W] or [T, N, C, H, W] and the "logits" [N, K] it gives
     manifest.json         size and sha256 of every other file

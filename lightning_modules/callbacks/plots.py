@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -47,7 +48,7 @@ class Plots(Callback):
         """Keep the firing rate of every step, and the spikes of some neurons for the first sample."""
         self.rates[name] = spikes.float().flatten(1).mean(1).tolist()
         sample = spikes[:, 0].flatten(1)  # [T, neurons]
-        chosen = torch.linspace(0, sample.shape[1] - 1, min(40, sample.shape[1])).long()
+        chosen = torch.linspace(0, sample.shape[1] - 1, min(100, sample.shape[1])).long()
         self.raster[name] = sample[:, chosen.to(sample.device)].cpu()
 
     def on_test_batch_end(
@@ -99,6 +100,7 @@ def draw_learning_curves(curves: dict[str, dict[int, float]]) -> Figure:
             epochs = sorted(curves[name])
             axes.plot([e + 1 for e in epochs], [curves[name][e] for e in epochs], marker=".", label=name)
         axes.set(xlabel="epoch", title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     return figure
@@ -135,20 +137,22 @@ def draw_firing_rates(rates: dict[str, list[float]]) -> Figure:
         axes.scatter(steps, [row] * len(steps), s=14, c=range(len(steps)), cmap="viridis", zorder=2)
     axes.set_yticks(range(len(rates)), list(rates))
     axes.invert_yaxis()
-    axes.set(xlabel="spikes per neuron and step (dots: steps, first dark, last bright)", title="firing rates")
+    axes.set(
+        xlabel="spikes per neuron and step", title="dots: single steps, from the first (dark) to the last (bright)"
+    )
     return figure
 
 
 def draw_raster(raster: dict[str, Tensor]) -> Figure:
-    """Spikes of up to 40 neurons of every layer, for one sample: steps across, neurons down."""
+    """Spikes of up to 100 neurons of every layer, for one sample: steps across, neurons down."""
     columns = min(4, len(raster))
     rows = -(-len(raster) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.4 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, (name, spikes) in zip(panels, raster.items(), strict=False):
         steps, neurons = spikes.nonzero(as_tuple=True)
-        axes.scatter(steps + 1, neurons, s=6, marker="s", color="black")
-        axes.set(title=name, xlim=(0.5, len(spikes) + 0.5), ylim=(-1, spikes.shape[1]))
+        axes.scatter(steps + 1, neurons, s=3, marker="s", color="black")
+        axes.set(title=name, xlim=(0.5, len(spikes) + 0.5), ylim=(-2, spikes.shape[1] + 1))
         axes.set_xticks(range(1, len(spikes) + 1) if len(spikes) <= 10 else [1, len(spikes)])
     for axes in panels[len(raster) :]:
         axes.axis("off")

@@ -292,9 +292,7 @@ FORGERIES = {
     "argument": (lambda p: edit_json(p / "config.json", model_args={"colour": 1}), "does not describe.*colour"),
     "list of arguments": (lambda p: edit_json(p / "config.json", model_args=[1]), "must be JSON objects"),
     "neuron": (
-        lambda p: edit_json(
-            p / "config.json", model_args={"num_classes": 4, "in_chans": 1, "widths": [8, 16, 24], "neuron": "os"}
-        ),
+        lambda p: edit_json(p / "config.json", model_args={"num_classes": 4, "in_chans": 1, "neuron": "os"}),
         "Unknown neuron 'os'",
     ),
 }
@@ -554,9 +552,8 @@ def test_a_checkpoint_that_is_none(tmp_path, original):
     for name in ("text", "foreign"):
         with pytest.raises(ValueError, match=f"{name}.ckpt is not a checkpoint of a run"):
             zoo.create_model(str(tmp_path / f"{name}.ckpt"))
-    save_run(
-        tmp_path, original, state_dict={f"model.{k}": v for k, v in original.state_dict().items() if k != "fc.bias"}
-    )
+    weights = {f"model.{key}": value for key, value in original.state_dict().items() if key != "fc.bias"}
+    save_run(tmp_path, original, state_dict=weights)
     with pytest.raises(ValueError, match=r"best\.ckpt does not fit SEWResNet: fc\.bias is missing"):
         zoo.create_model(str(tmp_path))
 
