@@ -23,7 +23,7 @@ demo: install  ## The main job on handwritten digits, in a few minutes; see runs
 	$(BIN)/python benchmarks/demo.py
 
 test: install  ## The whole test suite
-	$(BIN)/python -m pytest -m "not slow and not network"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not network"
 
 test-slow: install  ## Tests that take more than half a minute each
 	$(BIN)/python -m pytest -m slow

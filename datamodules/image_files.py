@@ -97,9 +97,9 @@ def read_split_file(split_file: Path, root: Path) -> dict[str, Files]:
                 raise ValueError(f"{where}: the label is empty.")
             if not file.is_file():
                 raise FileNotFoundError(f"{where}: there is no file {file.absolute()}. Paths are relative to `root`.")
-            if file in seen:
+            if file.resolve() in seen:
                 raise ValueError(f"{where}: {row['path']} is named a second time; each image belongs to one split.")
-            seen.add(file)
+            seen.add(file.resolve())
             splits[split].append((file, row["label"]))
     return splits
 
@@ -117,7 +117,7 @@ def class_names(splits: dict[str, Files]) -> list[str]:
     absent = [f"{name!r} in {split}" for name in names for split in SPLITS if name not in found[split]]
     if absent:
         raise ValueError(
-            f"Each class needs at least one image in each split (so three images if they are cut out of one folder). "
-            f"No image of {', '.join(absent[:10])}{' ...' if absent[10:] else ''}. Add some, or remove the class."
+            f"Each class needs at least one image in each split (so three images if one folder is cut up). "
+            f"No image of {', '.join(absent[:10])}{' and others' if absent[10:] else ''}. Add some or remove the class."
         )
     return names

@@ -94,8 +94,10 @@ On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`
 def measured(results: Mapping[str, Any]) -> str:
     """The tables of what was measured: scores, and the cost beside that of the teacher."""
     metrics = results.get("metrics", {})
-    split = results.get("split", "unnamed split")
-    scores = table([f"on the {split}", ""], {key: [f"{value:.4f}"] for key, value in metrics.items()})
+    split = f"on the {results['split']} split" if "split" in results else "score"
+    scores = table(
+        [split, ""], {score_name(key): [f"{value:.4f}"] for key, value in metrics.items() if score_name(key)}
+    )
     own, other = results.get("measurement") or {}, (results.get("teacher") or {}).get("measurement") or {}
     mine, theirs = cost_rows(own), cost_rows(other)
     if theirs:
@@ -107,6 +109,22 @@ def measured(results: Mapping[str, Any]) -> str:
         return ""
     title = f"## Measured on {results.get('dataset', 'unnamed data')}"
     return "\n\n".join(filter(None, [title, scores, costs, assumption(own)]))
+
+
+SCORES = {
+    "acc": "accuracy",
+    "acc_top5": "top-5 accuracy",
+    "ece": "expected calibration error",
+    "agreement": "agreement with the teacher",
+    "teacher_acc": "accuracy of the teacher",
+}
+
+
+def score_name(metric: str) -> str:
+    """What a reader calls a metric; empty for the terms of the loss, which mean nothing outside their recipe."""
+    if metric.startswith("acc_at_"):
+        return f"accuracy after {metric.removeprefix('acc_at_')} steps"
+    return SCORES.get(metric, "")
 
 
 def table(header: list[str], rows: Mapping[str, list[str]]) -> str:

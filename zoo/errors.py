@@ -34,9 +34,11 @@ def check_arguments(name: str, cls: type, arguments: Iterable[str]) -> None:
         ValueError: If an argument is unknown.
 
     Example:
-        >>> check_arguments("fraction", __import__("fractions").Fraction, ["numerater"])
+        >>> class Cell:
+        ...     def __init__(self, tau: float = 2.0) -> None: ...
+        >>> check_arguments("cell", Cell, ["tua"])
         Traceback (most recent call last):
-        ValueError: Unknown fraction argument 'numerater'. Did you mean 'numerator'? Accepted: denominator, numerator.
+        ValueError: Unknown cell argument 'tua'. Did you mean 'tau'? Accepted: tau.
     """
     parameters = [parameter for base in cls.__mro__ for parameter in signature(base).parameters.values()]
     accepted = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}

@@ -57,11 +57,11 @@ def ready(cls, root, **kwargs):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_images_labels_and_splits(tmp_path, monkeypatch, cls):
     write(cls, tmp_path, monkeypatch)
-    data = ready(cls, tmp_path, augment=False, batch_size=50)
+    data = ready(cls, tmp_path, augment=False, batch_size=10)
     assert {name: len(part) for name, part in data.splits.items()} == {"train": 900, "val": 100, "test": 100}
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         for x, y in loader:
-            assert x.shape == (1, 50, 3, 32, 32)
+            assert x.shape == (1, 10, 3, 32, 32)
             for channel in range(3):
                 value = (x[0, :, channel] * cls.std[channel] + cls.mean[channel]) * 255
                 assert torch.allclose(value, (y + channel).float()[:, None, None].expand_as(value), atol=1e-3)
@@ -74,9 +74,9 @@ def test_images_labels_and_splits(tmp_path, monkeypatch, cls):
 )
 def test_augmentation(tmp_path, monkeypatch, options):
     write(CIFAR10DataModule, tmp_path, monkeypatch)
-    data = ready(CIFAR10DataModule, tmp_path, batch_size=50, **options)
+    data = ready(CIFAR10DataModule, tmp_path, batch_size=10, **options)
     x, _ = next(iter(data.train_dataloader()))
-    plain = torch.stack([data.splits["train"][index][0] for index in range(50)], dim=1)
+    plain = torch.stack([data.splits["train"][index][0] for index in range(10)], dim=1)
     assert x.shape == plain.shape
     assert x.unique().numel() > 10
     if options == {"erasing": 1.0}:  # erased to the mean colour, which is 0 after normalisation

@@ -93,7 +93,7 @@ def test_folders_that_are_no_data_set(tmp_path, folders, message):
         ({"cat": 9, "dog": 2}, "Each class needs at least one image in each split .* No image of 'dog' in train"),
         ({"cat": 9, "dog": 1}, "No image of 'dog' in train, 'dog' in val"),
         ({"train__a": 5, "train__b": 5, "test__a": 1, "test__c": 1}, "'b' in test, 'c' in train, 'c' in val"),
-        ({f"c{n:02}": 1 for n in range(20)}, r"'c04' in val \.\.\. Add some"),
+        ({f"c{n:02}": 1 for n in range(20)}, "'c04' in val and others. Add some or"),
     ],
 )
 def test_classes_that_cannot_be_learned_or_measured(tmp_path, folders, message):
@@ -154,7 +154,7 @@ def test_a_column_is_missing(tmp_path, header, absent):
 
 
 def test_no_split_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="split_file: there is no file /.*/nowhere.csv"):
+    with pytest.raises(FileNotFoundError, match=r"split_file: there is no file /.*/nowhere.csv"):
         read_split_file(tmp_path / "nowhere.csv", tmp_path)
 
 

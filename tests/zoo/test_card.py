@@ -65,7 +65,7 @@ def test_front_matter_is_what_the_hub_reads(results):
 def test_measurements_stand_beside_those_of_the_teacher(results):
     card = write_card("sew_resnet_tiny.bkd_digits", CONFIG, results, recipe=True)
     own, other = results["measurement"], results["teacher"]["measurement"]
-    assert "| acc | 0.9877 |" in card
+    assert "| accuracy | 0.9877 |" in card
     assert "## Measured on Digits" in card
     assert f"| parameters | {own['parameters']:,} | {other['parameters']:,} |" in card
     assert f"| effective ACs | {own['acs']:,.0f} | {other['acs']:,.0f} |" in card

@@ -739,3 +739,10 @@ def test_rows_of_our_architectures_are_pulled_from_the_hub(fake_hub, original, m
     x = images(original)
     assert torch.equal(zoo.create_model("sew_resnet_tiny.row", pretrained=True).eval()(x), original(x))
     assert fake_hub.calls[-1] == ("snapshot_download", "org/net", None)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(hub.EMBEDDED.iterdir()) if path.is_dir()])
+def test_what_is_shipped_is_whole(name):
+    report = zoo.verify(name, registry=hub.EMBEDDED)
+    assert report.reproduced == report.num_samples  # on every machine so far
+    assert sum(path.stat().st_size for path in report.path.iterdir()) < 3e6
