@@ -70,7 +70,7 @@ class BaseDataModule(LightningDataModule, ABC):
             ("mixup", mixup, 0),
             ("cutmix", cutmix, 0),
         ):
-            if value < lowest:
+            if not value >= lowest:  # so that nan is refused, too
                 raise ValueError(f"{name} must be at least {lowest}, got {value}.")
         check_fraction("val_fraction", val_fraction)
         self.batch_size, self.num_workers, self.seed = batch_size, workers, seed

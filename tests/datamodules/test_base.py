@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from jsonargparse import ArgumentError, ArgumentParser
 from torch.utils.data import TensorDataset
 
 import datamodules
@@ -40,7 +41,7 @@ def training(data, epoch=0, batch=0, rank=0, on=True):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("batch_size", 0), ("num_workers", -1), ("seed", -1), ("mixup", -0.1), ("cutmix", -1.0)],
+    [("batch_size", 0), ("num_workers", -1), ("seed", -1), ("mixup", -0.1), ("cutmix", -1.0), ("mixup", float("nan"))],
 )
 def test_arguments_below_their_range(argument, value):
     with pytest.raises(ValueError, match=f"{argument} must be at least [01], got {value}"):
@@ -166,3 +167,14 @@ def test_the_constants_agree(name):
     assert len(cls.mean) == len(cls.std) == cls.in_chans
     assert cls.__doc__
     assert "Splits" in cls.__doc__
+
+
+def test_the_command_line_knows_short_names_and_inherited_arguments():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(BaseDataModule, "data")
+    config = parser.parse_args(["--data=FashionMNISTDataModule", "--data.root=x", "--data.batch_size=7"])
+    data = parser.instantiate_classes(config).data
+    assert isinstance(data, datamodules.FashionMNISTDataModule)
+    assert (data.root, data.batch_size, round(data.val_fraction * 60_000)) == ("x", 7, 5_000)
+    with pytest.raises(ArgumentError, match="'bach_size' is not accepted"):
+        parser.parse_args(["--data=FashionMNISTDataModule", "--data.bach_size=7"])

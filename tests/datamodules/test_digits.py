@@ -1,5 +1,7 @@
 """The real data: scikit-learn brings them along."""
 
+import lightning as L
+import pytest
 import torch
 from sklearn.datasets import load_digits
 
@@ -51,3 +53,15 @@ def test_the_labels_belong_to_the_images():
     (train, labels), (val, truth) = split(data, "train"), split(data, "val")
     nearest = torch.cdist(val.flatten(1), train.flatten(1)).argmin(1)
     assert (labels[nearest] == truth).float().mean() > 0.95
+
+
+class Probe(L.LightningModule):
+    def test_step(self, batch):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # lightning 2.6 with torch 2.15
+def test_no_advice_about_workers_on_a_large_machine(monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.trainer.connectors.data_connector.suggested_max_num_workers", lambda _: 64)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    L.Trainer(**quiet, enable_checkpointing=False).test(Probe(), datamodule=DigitsDataModule(), verbose=False)
