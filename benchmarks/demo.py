@@ -108,7 +108,7 @@ def demo() -> None:
     snnzoo("verify", NAME, "--registry", registry)
 
     draw_shapes(ROOT / "shapes")
-    tune = ["--data", ROOT / "shapes", "--run", ROOT / "finetuned"]
+    tune = ["--data", ROOT / "shapes", "--run", ROOT / "finetuned", "--epochs", "60"]
     times["finetuned"] = snnzoo("finetune", NAME, "--registry", registry, *tune)
 
     console.print()
