@@ -1,6 +1,7 @@
 """The rooms of the house: who may import whom, what is imported where, and where the tests stand."""
 
 import ast
+import socket
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,14 @@ def test_what_a_package_exports_exists():
 
     for package in (datamodules, lightning_modules, lightning_modules.callbacks, lightning_modules.objectives, zoo):
         assert all(hasattr(package, name) for name in package.__all__)
+
+
+def test_no_test_reaches_another_machine():
+    """The guard of conftest.py; 192.0.2.1 belongs to no machine (RFC 5737)."""
+    with pytest.raises(pytest.fail.Exception, match="example.invalid"):
+        socket.create_connection(("example.invalid", 80))
+    with pytest.raises(pytest.fail.Exception, match="mark.network"), socket.socket() as client:
+        client.settimeout(0.01)
+        client.connect(("192.0.2.1", 80))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname()).close()

@@ -60,6 +60,26 @@ def test_adds_nothing_to_the_checkpoint():
     assert set(StillModel(model, RGB).state_dict()) == {f"model.{key}" for key in model.state_dict()}
 
 
+@pytest.mark.parametrize("chans", [1, 2])
+def test_a_model_made_for_the_channels_of_the_data(chans):
+    """What the error below advises. timm sums the first weights; the statistics of the weights are averaged."""
+    data = {"input_size": (chans, 32, 32), "mean": (0.5,) * chans, "std": (0.25,) * chans}
+    still = StillModel(ann(in_chans=chans), data)
+    pixels = torch.rand(2, chans, 32, 32)
+    seen = still.frame(((pixels - 0.5) / 0.25)[None])
+    mean, std = sum((0.485, 0.456, 0.406)) / 3, sum((0.229, 0.224, 0.225)) / 3
+    torch.testing.assert_close(seen, (pixels - mean) / std, atol=1e-5, rtol=1e-5)
+    assert still(pixels[None]).shape == (2, 5)
+
+
+def test_gradient_passes():
+    still, x = StillModel(ann(), GREY), torch.randn(2, 2, 1, 28, 28, requires_grad=True)
+    read(still, x).logits.sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert torch.equal(x.grad[0], x.grad[1])  # it sees the mean frame
+    assert all(parameter.grad is not None for parameter in still.parameters())
+
+
 def test_channels_that_cannot_be_shown():
     with pytest.raises(ValueError, match="takes 3 channels, but the data has 2; .*in_chans=2"):
         StillModel(ann(), {"input_size": (2, 32, 32), "mean": (0.5, 0.5), "std": (0.2, 0.2)})

@@ -1,7 +1,10 @@
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
+from torch import nn
 
+from zoo.model import silent_layers
 from zoo.models.sew_resnet import CONNECT
 from zoo.neurons import Neuron
 
@@ -39,6 +42,62 @@ def test_only_add_leaves_the_bits(connect, top):
     largest = max(feature.max().item() for feature in features)
     assert largest <= top
     assert (largest > 1) == (connect == "add")
+
+
+def simulate(weights, image, steps, block, layers, stem, connect):
+    """Logits [T, N, K] of the paper's table, every layer at one step before any layer sees the next."""
+    potentials = {}
+
+    def unit(x, conv, norm, stride, padding):
+        y = F.conv2d(x, weights[f"{conv}.weight"], stride=stride, padding=padding)
+        mean, var, gain, bias = (
+            weights[f"{norm}.{key}"].view(-1, 1, 1) for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        h = potentials.get(conv, 0) + (y - mean) / (var + 1e-5).sqrt() * gain + bias  # IF, threshold 1, reset to 0
+        potentials[conv] = torch.where(h >= 1, 0.0, h)
+        return (h >= 1).double()
+
+    logits = []
+    for _ in range(steps):
+        x = unit(image, "conv1", "bn1", 2 if stem == "imagenet" else 1, 3 if stem == "imagenet" else 1)
+        x = F.max_pool2d(x, 3, 2, 1) if stem == "imagenet" else x
+        for stage, depth in enumerate(layers, 1):
+            for number in range(depth):
+                name, stride = f"layer{stage}.{number}", 2 if stage > 1 and number == 0 else 1
+                plan = [(1, stride), (1, 1)] if block == "basic" else [(0, 1), (1, stride), (0, 1)]
+                y = x
+                for index, (padding, step) in enumerate(plan, 1):
+                    y = unit(y, f"{name}.conv{index}", f"{name}.bn{index}", step, padding)
+                if f"{name}.downsample.0.weight" in weights:
+                    x = unit(x, f"{name}.downsample.0", f"{name}.downsample.1", stride, 0)
+                x = {"add": y + x, "and": y * x, "iand": (1 - y) * x}[connect]
+        logits.append(F.linear(x.mean((2, 3)), weights["fc.weight"], weights["fc.bias"]))
+    return torch.stack(logits)
+
+
+@pytest.mark.parametrize("connect", ["add", "and", "iand"])
+@pytest.mark.parametrize(("block", "stem"), [("basic", "imagenet"), ("basic", "small"), ("bottleneck", "imagenet")])
+def test_equals_the_paper_step_by_step(block, stem, connect):
+    layers, widths = (2, 1, 2), (8, 12, 16)
+    arguments = {"block": block, "layers": layers, "stem": stem, "connect": connect}
+    model = timm.create_model("sew_resnet18", widths=widths, num_classes=5, num_steps=5, **arguments).double()
+    x = torch.randn(3, 3, 40, 40, dtype=torch.float64) + 0.3
+    with torch.no_grad():
+        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.bias.uniform_(0, 1)  # so that even an AND of ANDs fires
+        for _ in range(20):
+            model.train()(x)  # the statistics become those of the spikes
+        logits = model.eval().forward_sequence(x[None])
+        expected = simulate(model.state_dict(), x, 5, **arguments)
+    assert silent_layers(model, x) == [], "the test would see nothing"
+    torch.testing.assert_close(logits, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_features_of_another_depth():
+    maps = timm.create_model("sew_resnet_tiny", layers=(1, 1), widths=(4, 8), features_only=True)(
+        torch.randn(2, 3, 8, 8)
+    )
+    assert [feature.shape[1:] for feature in maps] == [(4, 8, 8), (4, 8, 8), (8, 4, 4)]
 
 
 def test_default_neuron_of_the_papers_nets():

@@ -1,6 +1,9 @@
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from zoo.model import silent_layers
 
 
 def test_layers_of_vgg11():
@@ -19,3 +22,37 @@ def test_head_pools_the_last_map():
     by_hand = x.unflatten(-1, (2, 2)).unflatten(-3, (2, 2)).amax((-1, -3)).mean((-2, -1))
     torch.testing.assert_close(model.forward_head(x, pre_logits=True), by_hand)
     torch.testing.assert_close(model.forward_head(x), by_hand @ model.fc.weight.T + model.fc.bias)
+
+
+def test_equals_the_table_step_by_step():
+    """Every layer at one step before any layer sees the next: LIF of tau 2, reset to 0, decayed input."""
+    stages = ((6, 7), (8,), (9, 10))
+    model = timm.create_model("spiking_vgg_tiny", stages=stages, num_classes=5, num_steps=5).double()
+    image = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.bias.uniform_(0, 1)  # so that the narrow layers fire
+        for _ in range(20):
+            model.train()(image)  # the statistics become those of the spikes
+        logits = model.eval().forward_sequence(image[None])
+    assert silent_layers(model, image) == [], "the test would see nothing"
+
+    weights, potentials, expected = model.state_dict(), {}, []
+    names = [["encoder", "stages.0.0"], ["stages.1.0"], ["stages.2.0", "stages.2.1"]]
+    for _ in range(5):
+        x = image
+        for stage in names:
+            for name in stage:
+                x = F.conv2d(x, weights[f"{name}.conv.weight"], weights[f"{name}.conv.bias"], padding=1)
+                keys = ("running_mean", "running_var", "weight", "bias")
+                x = F.batch_norm(x, *(weights[f"{name}.bn.{key}"] for key in keys))
+                h = potentials.get(name, 0) / 2 + x / 2
+                x, potentials[name] = (h >= 1).double(), torch.where(h >= 1, 0.0, h)
+            x = F.max_pool2d(x, 2)
+        expected.append(F.linear(x.mean((2, 3)), weights["fc.weight"], weights["fc.bias"]))
+    torch.testing.assert_close(logits, torch.stack(expected), atol=1e-9, rtol=1e-9)
+
+
+def test_features_of_another_depth():
+    maps = timm.create_model("spiking_vgg_tiny", stages=((4,), (8,)), features_only=True)(torch.randn(2, 3, 8, 8))
+    assert [feature.shape[1:] for feature in maps] == [(4, 8, 8), (8, 4, 4)]

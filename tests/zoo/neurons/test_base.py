@@ -101,6 +101,23 @@ def test_state_starts_anew_and_is_never_saved(name):
     assert set(neuron.state_dict()) == ({"w"} if name == "plif" else set())
 
 
+@every_setting
+def test_no_step_sees_a_later_one_and_no_sample_another(setting):
+    x, neuron = torch.randn(6, 5, 3) + 0.5, make_neuron(setting)
+    assert torch.equal(neuron(x)[:4], neuron(x[:4]))
+    assert torch.equal(neuron(x)[:, 2:3], neuron(x[:, 2:3]))
+
+
+@every_setting
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_half(setting, dtype):
+    x = (torch.randn(6, 50) * 2 + 1).to(dtype).requires_grad_()
+    spikes = make_neuron(setting)(x)
+    spikes.sum().backward()
+    assert (spikes.dtype, x.grad.dtype) == (dtype, dtype)
+    assert set(spikes.unique().tolist()) == {0.0, 1.0}
+
+
 def test_detaching_the_reset_changes_no_spike():
     x = torch.randn(8, 30) + 0.5
     for reset in (0.0, None):
@@ -113,6 +130,7 @@ def test_detaching_the_reset_changes_no_spike():
     [
         (lambda: make_neuron("lfi"), "Unknown neuron 'lfi'. Did you mean 'lif'"),
         (lambda: make_neuron({"tau": 2.0}), "Unknown neuron 'None'"),
+        (lambda: make_neuron(None), "Unknown neuron 'None'"),  # `neuron:` with nothing after it, in a recipe
         (lambda: make_neuron({"name": "lif", "tua": 2.0}), "Unknown lif argument 'tua'. Did you mean 'tau'"),
         (lambda: make_neuron({"name": "if", "surrogate": "atn"}), "Unknown surrogate 'atn'. Did you mean 'atan'"),
         (lambda: LIF(tau=0.5), ">= 1, found 0.5"),
