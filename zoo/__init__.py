@@ -9,18 +9,8 @@ K classes. Time comes first: x [T, N, C, H, W], features [T, N, C, H, W], logits
     torch.Size([2, 10])
 """
 
-from .hub import (
-    RegistryError,
-    VerifyReport,
-    create_model,
-    describe,
-    golden_input,
-    list_models,
-    load_run,
-    publish,
-    pull,
-    verify,
-)
+from .checkpoint import RegistryError, describe, load_run
+from .hub import VerifyReport, create_model, golden_input, list_models, publish, pull, verify
 from .model import Outputs, SpikingModel, read, spiking_neurons
 
 __all__ = [

@@ -6,6 +6,7 @@ Shapes: T time steps, N batch, C channels, H height, W width, K classes. Everyth
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -222,15 +223,17 @@ def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
 
 def silent_layers(model: nn.Module, x: Tensor) -> list[str]:
     """Names of the neuron layers that do not fire once on x; a silent layer makes any check of outputs vacuous."""
-    spikes: dict[str, Tensor] = {}
-    hooks = [
-        neuron.register_forward_hook(lambda _, __, out, name=name: spikes.__setitem__(name, out.sum()))
-        for name, neuron in spiking_neurons(model).items()
-    ]
+    neurons, fired = spiking_neurons(model), set()
+
+    def note(name: str, neuron: nn.Module, args: Any, spikes: Tensor) -> None:
+        if spikes.any():
+            fired.add(name)
+
+    hooks = [neuron.register_forward_hook(partial(note, name)) for name, neuron in neurons.items()]
     try:
         with torch.no_grad():
             model(x)
     finally:
         for hook in hooks:
             hook.remove()
-    return [name for name, total in spikes.items() if total == 0]
+    return [name for name in neurons if name not in fired]

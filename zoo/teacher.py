@@ -1,6 +1,6 @@
 """A timm model read by the contract of a student: a sequence with T = 1."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,8 @@ class StillModel(nn.Module):
         super().__init__()
         self.model: Network = model
         native = model.pretrained_cfg
-        chans, found = native["input_size"][0], input_cfg["input_size"][0]
+        chans = getattr(model, "in_chans", native["input_size"][0])  # a cfg keeps the channels of the weights
+        found = input_cfg["input_size"][0]
         if found not in (1, chans):
             raise ValueError(
                 f"{native.get('architecture', 'The model')} takes {chans} channels, but the data has {found}; "
@@ -37,9 +38,8 @@ class StillModel(nn.Module):
             )
         self.chans, self.size = chans, tuple(native["input_size"][1:])
         # x_model = (x_data * std_data + mean_data - mean_model) / std_model = x_data * scale + shift
-        mean_data, std_data, mean, std = (
-            torch.tensor(cfg[key]).view(-1, 1, 1) for cfg in (input_cfg, native) for key in ("mean", "std")
-        )
+        mean_data, std_data = (statistics(input_cfg[key], found) for key in ("mean", "std"))
+        mean, std = (statistics(native[key], chans) for key in ("mean", "std"))
         self.scale: Tensor
         self.shift: Tensor
         self.register_buffer("scale", std_data / std, persistent=False)
@@ -79,3 +79,9 @@ class StillModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, K] of a sequence [T, N, C, H, W]."""
         return self.forward_sequence(x).squeeze(0)
+
+
+def statistics(values: Sequence[float], chans: int) -> Tensor:
+    """Mean or std per channel, to broadcast over [N, C, H, W]; their average where the channels are not those of C."""
+    per_channel = torch.tensor(values, dtype=torch.float32)
+    return (per_channel if len(values) == chans else per_channel.mean()).view(-1, 1, 1)

@@ -105,7 +105,7 @@ class CifarResNet(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A new, untrained classifier."""
         self.num_classes = num_classes
-        self.fc = make_classifier(self.num_features, num_classes)
+        self.fc = make_classifier(self.num_features, num_classes).to(self.conv1.weight)  # its device and dtype
 
 
 def _cfg(**changes: Any) -> dict[str, Any]:

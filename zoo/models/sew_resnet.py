@@ -5,6 +5,7 @@ ResNets, so that their weights map one to one. A block adds spikes to spikes: wi
 integers, not bits, and the convolution that reads it counts as multiply-accumulate (see `zoo/energy.py`).
 """
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,11 +19,13 @@ from ..neurons import NeuronSpec, make_neuron
 
 __all__ = ["SEWResNet"]
 
-CONNECT = {
-    "add": lambda branch, shortcut: branch + shortcut,
-    "and": lambda branch, shortcut: branch * shortcut,
-    "iand": lambda branch, shortcut: shortcut * (1 - branch),
-}
+
+def iand(branch: Tensor, shortcut: Tensor) -> Tensor:
+    """(NOT branch) AND shortcut."""
+    return shortcut * (1 - branch)
+
+
+CONNECT = {"add": operator.add, "and": operator.mul, "iand": iand}  # named functions: a model can be pickled
 
 
 def conv3x3(in_chans: int, out_chans: int, stride: int = 1) -> nn.Conv2d:
@@ -173,7 +176,7 @@ class SEWResNet(SpikingModel):
         if global_pool not in (None, "avg"):
             raise ValueError(f"SEWResNet pools by the average only, found global_pool={global_pool!r}.")
         self.num_classes = num_classes
-        self.fc = make_classifier(self.num_features, num_classes)
+        self.fc = make_classifier(self.num_features, num_classes).to(self.conv1.weight)  # its device and dtype
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
@@ -220,8 +223,9 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SEWResNet:
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(defaults["layers"]) + 1))}
-    return build_model_with_cfg(SEWResNet, variant, pretrained, feature_cfg=feature_cfg, **{**defaults, **kwargs})
+    kwargs = {**defaults, **kwargs}
+    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
+    return build_model_with_cfg(SEWResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model

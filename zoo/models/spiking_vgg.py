@@ -98,7 +98,7 @@ class SpikingVGG(SpikingModel):
         if global_pool not in (None, "avg"):
             raise ValueError(f"SpikingVGG pools by the average only, found global_pool={global_pool!r}.")
         self.num_classes = num_classes
-        self.fc = make_classifier(self.num_features, num_classes)
+        self.fc = make_classifier(self.num_features, num_classes).to(self.encoder.conv.weight)  # its device and dtype
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
@@ -130,8 +130,9 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikingVGG:
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(defaults["stages"])))}
-    return build_model_with_cfg(SpikingVGG, variant, pretrained, feature_cfg=feature_cfg, **{**defaults, **kwargs})
+    kwargs = {**defaults, **kwargs}
+    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["stages"])))}
+    return build_model_with_cfg(SpikingVGG, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model

@@ -43,7 +43,7 @@ def make_neuron(spec: NeuronSpec) -> Neuron:
         >>> make_neuron({"name": "lif", "tau": 4.0}).tau
         4.0
     """
-    arguments = {"name": spec} if isinstance(spec, str) else dict(spec)
+    arguments = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = str(arguments.pop("name", None))
     if name not in NEURONS:
         raise ValueError(unknown("neuron", name, NEURONS))

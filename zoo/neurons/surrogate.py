@@ -146,7 +146,7 @@ def make_surrogate(spec: str | Mapping[str, Any]) -> Surrogate:
         >>> make_surrogate({"name": "atan", "alpha": 4.0})
         ATan(alpha=4.0)
     """
-    arguments = {"name": spec} if isinstance(spec, str) else dict(spec)
+    arguments = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = str(arguments.pop("name", None))
     if name not in SURROGATES:
         raise ValueError(unknown("surrogate", name, SURROGATES))
