@@ -122,12 +122,14 @@ def report(name: str, registry: str | None = None) -> None:
 
     architecture = is_architecture(name)
     model = zoo.create_model(name, pretrained=not architecture, registry=registry)
-    images = zoo.golden_input(name, model, registry=registry)
+    golden = zoo.golden_input(name, model, registry=registry)
+    images = zoo.noise_input(model) if golden is None else golden
     console = Console()
     for table in report_tables(name, measure(model, [images])):
         console.print(table)
-    if architecture:
-        console.print("Untrained and measured on noise: only parameters and dense operations mean something.")
+    if golden is None:
+        why = "Untrained" if architecture else "Not tested yet"
+        console.print(f"{why} and measured on noise: only parameters and dense operations mean something.")
     else:
         console.print(f"Measured on {images.shape[-4]} golden images.", highlight=False)
 

@@ -67,6 +67,18 @@ class ClassifierModule(LightningModule, ABC):
         """Logits averaged over time, [N, K], of a sequence [T, N, C, H, W]."""
         return self.model(x)
 
+    def setup(self, stage: str) -> None:
+        """Refuse a precision that spoils the loss.
+
+        Raises:
+            ValueError: If the trainer keeps weights and losses in half precision.
+        """
+        if str(self.trainer.precision) in ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"):
+            raise ValueError(
+                f"precision {self.trainer.precision} also computes the objectives in half precision, where small terms "
+                "vanish. Use bf16-mixed or 16-mixed."
+            )
+
     # Loss ------------------------------------------------------------------------------------------------------------
 
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor, stage: str) -> Tensor:

@@ -9,7 +9,7 @@ K classes. Time comes first: x [T, N, C, H, W], features [T, N, C, H, W], logits
     torch.Size([2, 10])
 """
 
-from .checkpoint import RegistryError, describe, load_run
+from .checkpoint import RegistryError, describe, load_run, noise_input
 from .hub import VerifyReport, create_model, golden_input, list_models, publish, pull, verify
 from .model import Outputs, SpikingModel, read, spiking_neurons
 
@@ -23,6 +23,7 @@ __all__ = [
     "golden_input",
     "list_models",
     "load_run",
+    "noise_input",
     "publish",
     "pull",
     "read",

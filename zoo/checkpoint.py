@@ -218,17 +218,18 @@ def run_results(source: str | Path) -> dict[str, Any]:
     """The numbers measured on a run's checkpoint; none for a checkpoint that `snnzoo test` does not take.
 
     Raises:
-        ValueError: If the checkpoint was written after the test.
+        ValueError: If they were measured on other weights.
     """
-    path, results = run_checkpoint(source), run_file(source, "results.json")
-    if results is None or path != run_checkpoint(results.parent):
+    path, file = run_checkpoint(source), run_file(source, "results.json")
+    if file is None or path != run_checkpoint(file.parent):
         return {}
-    if results.stat().st_mtime < path.stat().st_mtime:
+    results = read_json(file)
+    if results.get("checkpoint") != fingerprint(path):
         raise ValueError(
-            f"{results} is older than {path}, so it measures another network. Test again: "
-            f"snnzoo test --config {results.parent / 'config.yaml'}."
+            f"{file} was not measured on {path}, so it tells of another network. Test again: "
+            f"snnzoo test --config {file.parent / 'config.yaml'}."
         )
-    return read_json(results)
+    return results
 
 
 def kept_images(source: str | Path) -> Tensor | None:
@@ -237,18 +238,18 @@ def kept_images(source: str | Path) -> Tensor | None:
     return read_tensors(path)["input"] if path else None
 
 
-def golden_images(model: Network, x: Tensor | None) -> Tensor:
-    """A golden input as the model takes it; standard normal noise [8, C, H, W], always the same, if there is none.
+def noise_input(model: Network) -> Tensor:
+    """Standard normal noise [8, C, H, W] of the size that a model takes; always the same."""
+    size = describe(model)["pretrained_cfg"]["input_size"]
+    return torch.randn(8, *size, generator=torch.Generator().manual_seed(0))
 
-    A non-spiking model sees one image, of its own size, as `StillModel` shows it.
-    """
-    cfg = describe(model)["pretrained_cfg"]
-    if x is None:
-        return torch.randn(8, *cfg["input_size"], generator=torch.Generator().manual_seed(0))
+
+def as_shown(model: Network, x: Tensor) -> Tensor:
+    """Kept images as a model takes them: a non-spiking one sees one, of its own size, as `StillModel` shows it."""
     x = x.float().cpu()
     if x.ndim == 4 or spiking_neurons(model):
         return x
-    return StillModel(model, {**cfg, "input_size": x.shape[2:]}).frame(x)
+    return StillModel(model, {**describe(model)["pretrained_cfg"], "input_size": x.shape[2:]}).frame(x)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from typing import Any
 
 import timm
 import torch
+import yaml
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -44,13 +45,14 @@ from .checkpoint import (
     CONFIG_KEYS,
     RegistryError,
     adapt,
+    as_shown,
     build,
     describe,
     fingerprint,
-    golden_images,
     kept_images,
     load_published,
     load_run,
+    noise_input,
     read_json,
     read_tensors,
     run_file,
@@ -239,7 +241,7 @@ def publish(
         if not isinstance(source, nn.Module):
             golden_input = kept_images(source) if golden_input is None else golden_input
             if recipe := run_file(source, "config.yaml"):
-                shutil.copyfile(recipe, stage / "recipe.yaml")
+                write_recipe(recipe, stage / "recipe.yaml")
         write_checkpoint(model, stage, name, golden_input, dict(results or {}))
         check_outputs(name, stage)
         if to_hub:
@@ -254,7 +256,7 @@ def write_checkpoint(model: Network, stage: Path, name: str, x: Tensor | None, r
     config = {**about, "num_classes": model.num_classes, "num_features": model.num_features}
     write_json(stage / "config.json", {key: config[key] for key in CONFIG_KEYS})
     write_tensors(stage / "model.safetensors", model.state_dict())
-    x = golden_images(model, x)
+    x = noise_input(model) if x is None else as_shown(model, x)
     with torch.no_grad():
         write_tensors(stage / "golden.safetensors", {"input": x, "logits": model(x)})
     if results:
@@ -263,6 +265,21 @@ def write_checkpoint(model: Network, stage: Path, name: str, x: Tensor | None, r
     (stage / "README.md").write_text(write_card(name, config, results, recipe), encoding="utf-8")
     files = {path.name: fingerprint(path) for path in sorted(stage.iterdir())}
     write_json(stage / "manifest.json", {"files": files})
+
+
+def write_recipe(run: Path, target: Path) -> None:
+    """Copy the recipe of a run; of a path of this machine, only the last part is anyone's business."""
+    recipe = without_folders(yaml.safe_load(run.read_text(encoding="utf-8")))
+    target.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+
+
+def without_folders(value: Any) -> Any:
+    """A value of a recipe, absolute paths in it reduced to their last part."""
+    if isinstance(value, dict):
+        return {key: without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_folders(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def replace_directory(new: Path, target: Path) -> None:
@@ -453,8 +470,8 @@ def check_outputs(name: str, path: Path) -> VerifyReport:
     return VerifyReport(name, path, len(logits), reproduced, errors.max().item(), len(spiking_neurons(model)))
 
 
-def golden_input(name: str, model: Network, registry: str | Path | None = None) -> Tensor:
-    """Images to measure a model on: those of its checkpoint or run, else standard normal noise [8, C, H, W].
+def golden_input(name: str, model: Network, registry: str | Path | None = None) -> Tensor | None:
+    """Images to measure a model on, [N, C, H, W] or [T, N, C, H, W]: those of its checkpoint or of its tested run.
 
     Raises:
         RegistryError: If a published checkpoint is missing, incomplete or altered.
@@ -466,4 +483,4 @@ def golden_input(name: str, model: Network, registry: str | Path | None = None) 
         x = read_tensors(path)["input"] if path.exists() else None
     elif is_run(name):
         x = kept_images(name)
-    return golden_images(model, x)
+    return None if x is None else as_shown(model, x)

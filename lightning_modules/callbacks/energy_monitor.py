@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
-from safetensors.torch import save_file
 from torch import Tensor
 
+from zoo.checkpoint import fingerprint, write_tensors
 from zoo.energy import Measurement, OperationCounter
 
 
@@ -75,7 +75,7 @@ class EnergyMonitor(Callback):
             root = Path(trainer.default_root_dir)
             root.mkdir(parents=True, exist_ok=True)
             assert self.golden_input is not None  # a test had at least one batch
-            save_file({"input": self.golden_input}, root / "golden_input.safetensors")
+            write_tensors(root / "golden_input.safetensors", {"input": self.golden_input})
             write_json(root / "results.json", self.results(trainer, pl_module))
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -95,6 +95,8 @@ class EnergyMonitor(Callback):
             "versions": {name: version(name) for name in ("torch", "timm", "lightning", "snn-zoo")}
             | {"python": platform.python_version(), "device": str(pl_module.device)},
         }
+        if trainer.ckpt_path:
+            record["checkpoint"] = fingerprint(Path(trainer.ckpt_path))  # whose numbers these are
         if "teacher" in self.measurements:
             record["teacher"] = pl_module.teacher_facts() | {"measurement": self.measurements["teacher"].to_dict()}
         return record

@@ -135,3 +135,9 @@ def test_unknown_neuron(data_args, adam):
 def test_input_size_is_not_for_students(data_args, adam):
     with pytest.raises(ValueError, match="input_size is for non-spiking models"):
         make(data_args, adam, input_size=32)
+
+
+def test_half_weights_are_refused(data_args, adam, blobs, trainer):
+    module = ClassificationModule(model="sew_resnet_tiny", optimizer=adam, **data_args)
+    with pytest.raises(ValueError, match="precision bf16-true .* Use bf16-mixed"):
+        trainer(precision="bf16-true").fit(module, blobs)

@@ -114,8 +114,10 @@ def run(make, tmp_path, original):
     path = tmp_path / "run"
     save_run(path, original)
     save_run(path, make(num_steps=1), "last")
-    (path / "config.yaml").write_text("seed_everything: 0\n")
-    checkpoint.write_json(path / "results.json", {"dataset": "Noise", "split": "test", "metrics": {"acc": 0.25}})
+    (path / "config.yaml").write_text("seed_everything: 0\ndata:\n- root: /home/me/faces\n  lr: 0.1\n")
+    results = {"dataset": "Noise", "split": "test", "metrics": {"acc": 0.25}}
+    tested = checkpoint.fingerprint(path / "checkpoints/best.ckpt")
+    checkpoint.write_json(path / "results.json", results | {"checkpoint": tested})
     save_file({"input": torch.rand(1, 8, 1, 16, 16)}, path / "golden_input.safetensors")
     return path
 
@@ -134,7 +136,7 @@ def test_a_run_is_published_with_all_it_knows(run, original, tmp_path):
     zoo.publish(run, tmp_path / "out" / NAME)
     path = tmp_path / "out" / NAME
     assert {file.name for file in path.iterdir()} == set(hub.ALLOWED)
-    assert (path / "recipe.yaml").read_text() == "seed_everything: 0\n"
+    assert (path / "recipe.yaml").read_text() == "seed_everything: 0\ndata:\n- root: faces\n  lr: 0.1\n"
     golden, kept = load_file(path / "golden.safetensors"), load_file(run / "golden_input.safetensors")
     assert torch.equal(golden["input"], kept["input"])
     assert torch.equal(golden["logits"], original(kept["input"]))
@@ -160,18 +162,22 @@ def test_the_run_of_a_non_spiking_model(make, tmp_path):
 
 def test_an_untested_run_is_published_with_noise(tmp_path, original):
     save_run(tmp_path / "run", original)
+    assert zoo.golden_input(str(tmp_path / "run"), original) is None
     zoo.publish(tmp_path / "run", tmp_path / NAME)
-    assert load_file(tmp_path / NAME / "golden.safetensors")["input"].shape == (8, 1, 16, 16)
+    golden = load_file(tmp_path / NAME / "golden.safetensors")["input"]
+    assert golden.shape == (8, 1, 16, 16)
+    assert torch.equal(golden, zoo.noise_input(original))
     assert "## Measured" not in (tmp_path / NAME / "README.md").read_text()
 
 
-def test_results_of_another_network_are_not_published(run, tmp_path):
+def test_results_of_another_network_are_not_published(original, run, tmp_path):
     assert checkpoint.run_results(run)["dataset"] == "Noise"
     assert checkpoint.run_results(run / "checkpoints/best.ckpt")["dataset"] == "Noise"
     assert checkpoint.run_results(run / "checkpoints/last.ckpt") == {}  # the test took the best
-    late = (run / "results.json").stat().st_mtime + 60
-    os.utime(run / "checkpoints/best.ckpt", (late, late))
-    with pytest.raises(ValueError, match=r"results\.json is older than .*Test again: snnzoo test --config"):
+    os.utime(run / "results.json", (0, 0))
+    assert checkpoint.run_results(run)  # a copied run keeps no times
+    save_run(run, original, epoch=4)
+    with pytest.raises(ValueError, match=r"results\.json was not measured on .*Test again: snnzoo test --config"):
         zoo.publish(run, tmp_path / NAME)
     zoo.publish(run, tmp_path / NAME, results={"dataset": "Other"})
     assert json.loads((tmp_path / NAME / "results.json").read_text()) == {"dataset": "Other"}

@@ -405,9 +405,7 @@ def test_golden_input_of_a_name(library, original):
     stored = load_file(library / NAME / "golden.safetensors")["input"]
     assert torch.equal(zoo.golden_input(NAME, original, registry=library), stored)
     assert torch.equal(zoo.golden_input(f"local-dir:{library / NAME}", original), stored)
-    noise = zoo.golden_input("sew_resnet_tiny", original)
-    assert noise.shape == (8, 1, 16, 16)
-    assert torch.equal(noise, zoo.golden_input("sew_resnet_tiny", original))
+    assert zoo.golden_input("sew_resnet_tiny", original) is None
 
 
 # The Hub -------------------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -32,8 +33,18 @@ def test_counts_the_first_samples_only(module, blobs, trainer, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["measurement"]["num_samples"] == 16
 
 
+def test_the_record_says_whose_numbers_it_holds(module, blobs, trainer, tmp_path):
+    run = trainer(callbacks=[EnergyMonitor()])
+    run.fit(module, blobs)
+    run.save_checkpoint(tmp_path / "some.ckpt")
+    run.test(module, blobs, ckpt_path=tmp_path / "some.ckpt", weights_only=True, verbose=False)
+    digest = hashlib.sha256((tmp_path / "some.ckpt").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "results.json").read_text())["checkpoint"]["sha256"] == digest
+
+
 def test_keeps_real_images(module, blobs, trainer, tmp_path):
     trainer(callbacks=[EnergyMonitor()]).test(module, blobs, verbose=False)
+    assert (tmp_path / "golden_input.safetensors").stat().st_mode & 0o044, "others may read it, as every file of a run"
     kept = load_file(tmp_path / "golden_input.safetensors")["input"]
     torch.testing.assert_close(kept, next(iter(blobs.test_dataloader()))[0][:, :8])
 
