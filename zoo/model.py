@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.models import checkpoint
@@ -58,6 +58,9 @@ class SpikingModel(nn.Module, ABC):
     Raises:
         ValueError: If num_steps, in_chans or num_classes is out of range.
     """
+
+    sequence_ndim: ClassVar[int] = 5
+    """Axes of a sequence: 5 for frames [T, N, C, H, W]; 3 for spike trains [T, N, F], which have no still image."""
 
     num_features: int
     feature_info: list[dict[str, Any]]
@@ -110,8 +113,8 @@ class SpikingModel(nn.Module, ABC):
         """Regular expressions that group parameters by depth (timm's layer decay)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits averaged over time, [N, K], of images [N, C, H, W] or a sequence [T, N, C, H, W]."""
-        return self.forward_sequence(to_sequence(x)).mean(0)
+        """Logits averaged over time, [N, K], of images [N, C, H, W] or a sequence [T, N, C, H, W] (or [T, N, F])."""
+        return self.forward_sequence(to_sequence(x, self.sequence_ndim)).mean(0)
 
     def forward_sequence(self, x: Tensor) -> Tensor:
         """Logits at every step, [T, N, K], of a sequence [T, N, C, H, W]."""
@@ -191,17 +194,18 @@ class SpikingModel(nn.Module, ABC):
         }
 
 
-def to_sequence(x: Tensor) -> Tensor:
-    """A sequence [T, N, C, H, W] of images [N, C, H, W] (T = 1) or of a sequence.
+def to_sequence(x: Tensor, ndim: int = 5) -> Tensor:
+    """A sequence of `ndim` axes: images [N, C, H, W] become one with T = 1, a sequence stays as it is.
 
     Raises:
-        ValueError: If x has neither four nor five axes.
+        ValueError: If x has another number of axes.
     """
-    if x.ndim == 5:
+    if x.ndim == ndim:
         return x
-    if x.ndim == 4:
+    if x.ndim == 4 and ndim == 5:
         return x.unsqueeze(0)
-    raise ValueError(f"Expected images [N, C, H, W] or a sequence [T, N, C, H, W], found shape {tuple(x.shape)}.")
+    accepted = "images [N, C, H, W] or a sequence [T, N, C, H, W]" if ndim == 5 else "spike trains [T, N, F]"
+    raise ValueError(f"Expected {accepted}, found shape {tuple(x.shape)}.")
 
 
 class TimeMeanFeatures(FeatureGetterNet):

@@ -323,3 +323,13 @@ def test_a_layer_that_never_runs_is_silent_and_one_that_fires_once_is_not():
             return self.twice(x) + self.twice(-x)
 
     assert silent_layers(Model(), torch.full((2, 3), 5.0)) == ["never"]
+
+
+def test_a_sequence_has_the_axes_of_its_model():
+    frames, trains, image = torch.rand(4, 2, 1, 8, 8), torch.rand(4, 2, 5), torch.rand(2, 1, 8, 8)
+    assert to_sequence(frames) is frames
+    assert to_sequence(trains, 3) is trains
+    assert torch.equal(to_sequence(image), image[None])
+    for x, ndim, accepted in ((trains, 5, "images"), (frames, 3, "spike trains"), (image, 3, "spike trains")):
+        with pytest.raises(ValueError, match=rf"Expected {accepted}.*found shape"):
+            to_sequence(x, ndim)
