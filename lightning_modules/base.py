@@ -51,7 +51,9 @@ class ClassifierModule(LightningModule, ABC):
         self.warmup_epochs = warmup_epochs
         self.val_metrics = self.make_metrics("val/")
         self.test_metrics = self.make_metrics("test/")
-        steps = model.num_steps if isinstance(model, SpikingModel) else 1
+        # An answer after every step is for the few steps of an image, not for the hundreds of a spike train.
+        frames = isinstance(model, SpikingModel) and model.sequence_ndim == 5
+        steps = model.num_steps if frames else 0
         self.test_acc_at = nn.ModuleList(self.make_accuracy() for _ in range(steps))
 
     @property

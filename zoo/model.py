@@ -216,8 +216,8 @@ class TimeMeanFeatures(FeatureGetterNet):
     """
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence [T, N, C, H, W]."""
-        return [feature.mean(0) for feature in super().forward(to_sequence(x))]
+        """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence [T, N, C, H, W]; [N, F] of [T, N, F]."""
+        return [feature.mean(0) for feature in super().forward(to_sequence(x, self.model.sequence_ndim))]
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:
