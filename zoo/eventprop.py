@@ -12,14 +12,14 @@ spike times (dL/dt_k) and of the voltages (l_V):
 
 and E = lambda_V - lambda_I: `sum_m w_mn E_m(t)` is dL/dt of a spike of n that arrives at t. The gradients are
 
-    dL/dw_mn = -tau_syn sum lambda_I,m(t_k + d_mn)        dL/dd_mn = w_mn sum E_m(t_k + d_mn)        over the spikes k of n
+    dL/dw_mn = -tau_syn sum lambda_I,m(t_k + d_mn)        dL/dd_mn = w_mn sum E_m(t_k + d_mn)
 
-for a synapse with delay d. So **the gradient of a spike tensor is dL/dt of its spikes**, in the slots where a spike is;
+summed over the spikes k of n, for a synapse with delay d. So **the gradient of a spike tensor is dL/dt of its spikes**, in the slots where a spike is;
 nothing else crosses layers. It is no derivative with respect to the value 1 of a spike: these layers take binary input
 and cannot be mixed with surrogate gradients. The gradient does not know of spikes that appear or disappear.
 
-Time runs on a grid of dt; between grid points the solution is exact, spikes fall on grid points. The gradient is that of
-the continuous equations evaluated there: exact as dt -> 0, and at dt = 1 ms a modelling choice, not a theorem.
+Time runs on a grid of dt; between grid points the solution is exact, spikes fall on grid points. The gradient is that
+of the continuous equations evaluated there: exact as dt -> 0, and at dt = 1 ms a modelling choice, not a theorem.
 
 Source: Wunderlich and Pehle 2021 (Scientific Reports 11:12829); delays: Meszaros, Knight and Nowotny 2025 (Nature
 Communications 16); spike counts and loss shaping: Nowotny, Turner and Knight 2025. Written from the equations.

@@ -216,7 +216,7 @@ class TimeMeanFeatures(FeatureGetterNet):
     """
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence [T, N, C, H, W]; [N, F] of [T, N, F]."""
+        """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence; [N, F] of spike trains [T, N, F]."""
         return [feature.mean(0) for feature in super().forward(to_sequence(x, self.model.sequence_ndim))]
 
 

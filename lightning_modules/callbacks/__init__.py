@@ -1,8 +1,10 @@
 """What happens around training and testing; one callback, one file."""
 
 from .energy_monitor import EnergyMonitor
+from .eventprop_monitor import EventPropMonitor
 from .firing_rate import FiringRate
 from .plots import Plots
 from .predictions import PredictionWriter
+from .revive import ReviveSilent
 
-__all__ = ["EnergyMonitor", "FiringRate", "Plots", "PredictionWriter"]
+__all__ = ["EnergyMonitor", "EventPropMonitor", "FiringRate", "Plots", "PredictionWriter", "ReviveSilent"]

@@ -6,19 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-import torch
-from torch.nn.functional import cross_entropy
-
-from zoo.eventprop import (
-    EventPropLI,
-    EventPropLIF,
-    SpikeCount,
-    Synapses,
-    TimeConstants,
-    check_not_mixed,
-    first_spike_logits,
-)
-from zoo.neurons import LIF
 
 TAU_M, TAU_S, THETA = 20.0, 10.0, 1.0
 slow = pytest.mark.slow

@@ -74,9 +74,7 @@ class EventPropMLP(SpikingModel):
         self.feature_info = []
         chans = in_chans
         for index, width in enumerate(hidden):
-            layer = EventPropLIF(
-                chans, width, self.times, v_threshold, recurrent, max_delay, learn_delays, spike_count
-            )
+            layer = EventPropLIF(chans, width, self.times, v_threshold, recurrent, max_delay, learn_delays, spike_count)
             layer.init_weights(*self.init[index])
             self.layers.append(layer)
             self.feature_info.append({"num_chs": width, "reduction": 1, "module": f"layers.{index}"})
