@@ -14,9 +14,10 @@ and E = lambda_V - lambda_I: `sum_m w_mn E_m(t)` is dL/dt of a spike of n that a
 
     dL/dw_mn = -tau_syn sum lambda_I,m(t_k + d_mn)        dL/dd_mn = w_mn sum E_m(t_k + d_mn)
 
-summed over the spikes k of n, for a synapse with delay d. So **the gradient of a spike tensor is dL/dt of its spikes**, in the slots where a spike is;
-nothing else crosses layers. It is no derivative with respect to the value 1 of a spike: these layers take binary input
-and cannot be mixed with surrogate gradients. The gradient does not know of spikes that appear or disappear.
+summed over the spikes k of n, for a synapse with delay d. So **the gradient of a spike tensor is dL/dt of its spikes**,
+in the slots where a spike is; nothing else crosses layers. It is no derivative with respect to the value 1 of a spike:
+these layers take binary input and cannot be mixed with surrogate gradients. The gradient does not know of spikes that
+appear or disappear.
 
 Time runs on a grid of dt; between grid points the solution is exact, spikes fall on grid points. The gradient is that
 of the continuous equations evaluated there: exact as dt -> 0, and at dt = 1 ms a modelling choice, not a theorem.
@@ -341,7 +342,7 @@ def check_spikes(x: Tensor) -> None:
     """
     if x.ndim != 3:
         raise ValueError(f"An EventProp layer takes spikes [T, N, F], found x of shape {tuple(x.shape)}.")
-    exact = x.grad_fn is None or isinstance(x.grad_fn, _Fire._backward_cls)  # type: ignore[attr-defined]
+    exact = x.grad_fn is None or isinstance(x.grad_fn, _Fire._backward_cls)
     if x.requires_grad and not exact:
         raise ValueError(
             f"x of an EventProp layer comes from {type(x.grad_fn).__name__}, whose gradient is that of values, not of "

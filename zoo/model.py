@@ -215,6 +215,8 @@ class TimeMeanFeatures(FeatureGetterNet):
     every student therefore names this one in its `feature_cfg`.
     """
 
+    model: SpikingModel
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence; [N, F] of spike trains [T, N, F]."""
         return [feature.mean(0) for feature in super().forward(to_sequence(x, self.model.sequence_ndim))]

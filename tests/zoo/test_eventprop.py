@@ -1,4 +1,4 @@
-"""EventProp against an exact, event-driven solution in float64 (time constants 2 : 1, no grid), written apart from it."""
+"""EventProp against an exact, event-driven solution in float64: time constants 2 : 1, no grid, none of its code."""
 
 import heapq
 import math
@@ -6,9 +6,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from zoo.eventprop import (
+    EventPropLI,
+    EventPropLIF,
+    SpikeCount,
+    Synapses,
+    TimeConstants,
+    check_not_mixed,
+    first_spike_logits,
+)
+from zoo.neurons import LIF
 
 TAU_M, TAU_S, THETA = 20.0, 10.0, 1.0
-slow = pytest.mark.slow
 
 
 # The oracle ----------------------------------------------------------------------------------------------------------
@@ -184,3 +196,120 @@ def test_the_oracle_agrees_with_finite_differences(kind):
         entries = [tuple(entry) for entry in draw.permutation(used)[:40]]
         expected = differences(make, parameter, entries, loss, base)
         assert relative_error(np.array([gradient[e] for e in entries]), expected) < 1e-6
+
+
+# Losses of the voltage, in closed form ---------------------------------------------------------------------------
+
+
+def readout(times, neurons, w_out, duration, shape):
+    """z_k = 1/T int w(t) V_k dt of LI readouts with weights w_out [hidden, K], from the spikes of the hidden layer."""
+
+    def integral(tau):
+        rate = 1 / tau + (1 / duration if shape == "exp" else 0.0)
+        scale = torch.exp(-times / duration) if shape == "exp" else 1.0
+        return scale * (1 - torch.exp(-(duration - times) * rate)) / rate
+
+    psp = TAU_S / (TAU_M - TAU_S) * (integral(TAU_M) - integral(TAU_S))
+    return (psp[:, None] * w_out[neurons]).sum(0) / duration
+
+
+def voltage_gradients(oracle, w_out, target, shape="none"):
+    """Loss, gradients of the oracle's parameters, and of w_out."""
+    run = oracle.forward()
+    times = torch.tensor(run.times, dtype=torch.float64, requires_grad=True)
+    w = torch.tensor(w_out, requires_grad=True)
+    loss = cross_entropy(readout(times, run.neurons, w, oracle.duration, shape)[None], torch.tensor([target]))
+    loss.backward()
+    return run, loss.item(), oracle.backward(run, times.grad.numpy()), w.grad.numpy()
+
+
+@pytest.mark.parametrize("shape", ["none", "exp"])
+def test_the_oracle_agrees_with_finite_differences_of_voltage_losses(shape):
+    draw = np.random.default_rng(3)
+    w_in, w_rec = layered(draw, (8, 10), (0.9,), recurrent=0.3)
+    w_out = draw.normal(0, 1, (10, 4))
+    inputs = random_inputs(draw, 8, 100.0, 4)
+
+    def make():
+        return Oracle(w_in, w_rec, inputs, 100.0)
+
+    base, _, gradients, of_out = voltage_gradients(make(), w_out, 2, shape)
+
+    def loss(_):
+        return voltage_gradients(make(), w_out, 2, shape)[1]
+
+    for parameter, gradient in ((w_in, gradients[0]), (w_rec, gradients[1]), (w_out, of_out)):
+        entries = [tuple(entry) for entry in draw.permutation(np.argwhere(parameter != 0))[:20]]
+        found = []
+        for entry in entries:
+            old, values = parameter[entry], []
+            for sign in (1, -1):
+                parameter[entry] = old + sign * 3e-6
+                run, value, *_ = voltage_gradients(make(), w_out, 2, shape)
+                values.append(value if run.same_sequence(base) else math.nan)
+            parameter[entry] = old
+            found.append((values[0] - values[1]) / 6e-6)
+        assert np.nanmax(np.abs(np.array([gradient[e] for e in entries]) - found)) < 1e-9
+        assert np.nanmax(np.abs(found)) > 1e-3, "gradients too small to compare"
+
+
+# The layers on the grid ------------------------------------------------------------------------------------------
+
+
+def on_grid(inputs, channels, duration, dt):
+    x = torch.zeros(round(duration / dt), 1, channels, dtype=torch.float64)
+    for time, channel in inputs:
+        x[round(time / dt), 0, channel] = 1
+    return x
+
+
+def layer(weight, dt, recurrent=None, kind=EventPropLIF, tau=(TAU_M, TAU_S), **options):
+    """A layer in float64 with weights [from, to]."""
+    if recurrent is not None:
+        options["recurrent"] = True
+    made = kind(*weight.shape, TimeConstants(*tau, dt), **options).double()
+    with torch.no_grad():
+        made.synapses.weight.copy_(torch.as_tensor(weight).T)
+        if recurrent is not None:
+            made.recurrent.weight.copy_(torch.as_tensor(recurrent).T)
+    return made
+
+
+def error_of(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("recurrent", [0.0, 0.15])
+def test_the_grid_converges_to_the_oracle(recurrent):
+    """Section 1.8: hidden layer of 15, CE of the mean voltage of 5 readouts; gated on equal spike counts."""
+    draw = np.random.default_rng(SEEDS[recurrent])
+    w_in, w_rec = layered(draw, (20, 15), (0.55,), recurrent)
+    w_out = draw.normal(0, 1, (15, 5))
+    inputs = random_inputs(draw, 20, 100.0, 5, grid=0.1)
+    run, _, (of_in, of_rec, *_, of_times), of_out = voltage_gradients(Oracle(w_in, w_rec, inputs, 100.0), w_out, 1)
+    assert len(run.times) > 100
+    errors = {}
+    for dt in (0.1, 0.02, 0.005):
+        hidden = layer(w_in, dt, w_rec if recurrent else None)
+        out = layer(w_out, dt, kind=EventPropLI)
+        x = on_grid(inputs, 20, 100.0, dt).requires_grad_()
+        spikes = hidden(x)
+        cross_entropy(out(spikes).mean(0), torch.tensor([1])).backward()
+        if dt < 0.1:
+            counts = spikes.detach().sum((0, 1)).numpy()
+            assert (counts == np.bincount(run.neurons, minlength=15)).all(), "choose another seed: a spike grazes"
+        slots = [(round(time / dt), 0, channel) for time, channel in inputs]
+        pairs = [
+            (hidden.synapses.weight.grad.T, of_in),
+            (out.synapses.weight.grad.T, of_out),
+            (torch.stack([x.grad[slot] for slot in slots]), of_times),
+        ]
+        if recurrent:
+            pairs.append((hidden.recurrent.weight.grad.T, of_rec))
+        errors[dt] = [error_of(found.numpy(), expected) for found, expected in pairs]
+        assert np.isfinite(errors[dt]).all()
+    assert max(errors[0.005]) < 0.05
+    assert all(fine < coarse for fine, coarse in zip(errors[0.005], errors[0.02], strict=True))
+
+
+SEEDS = {0.0: 0, 0.15: 0}
