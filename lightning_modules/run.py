@@ -49,7 +49,8 @@ class SaveRecipe(SaveConfigCallback):
 
 # What jsonargparse says beside the reason: every field is a union with None, and the value is the whole recipe.
 BESIDES = re.compile(
-    r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but)|Given value(:| type:) *(<class|Namespace|NestedArg))"
+    r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but)"
+    r"|Given value(:| type:) *(<class|Namespace|NestedArg))"
 )
 
 
