@@ -24,6 +24,7 @@ from zoo.errors import unknown
 
 from .base import ClassifierModule
 from .callbacks import EnergyMonitor, FiringRate, Plots, PredictionWriter
+from .memory import keep_memory
 from .objectives import Objective
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
@@ -110,6 +111,7 @@ class RunCLI(LightningCLI):
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements, no list of devices
         for message in NOISE:
             warnings.filterwarnings("ignore", message=message)
+        keep_memory()
         super().__init__(
             ClassifierModule,
             datamodule_class,
