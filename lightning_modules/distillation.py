@@ -117,4 +117,4 @@ def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> N
             f"{tuple(model.pretrained_cfg['mean'])}; this data has {tuple(input_cfg['mean'])}. Normalise the data "
             "alike, or choose another teacher."
         )
-    return teacher.requires_grad_(False).eval()
+    return teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)
