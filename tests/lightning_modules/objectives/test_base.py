@@ -21,6 +21,7 @@ TERMS = {
     "BKD": {"blur": 0.0},
     "BKD pooled": {"blur": 0.0, "reduce": "pool"},
     "BKD as published": {"blur": 0.0, "alpha_sum": 7e-5},
+    "PerStep": {"objective": objectives.LogitKD()},
 }
 
 
