@@ -144,7 +144,9 @@ def test_memory_does_not_grow_with_time(make):
     assert peaks[1] < 0.3 * through_time
 
 
-@pytest.mark.parametrize("changes", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 1e-3}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"accumulate_grad_batches": 2}, {"gradient_clip_val": 1e-3}, {"precision": "bf16-mixed"}]
+)
 def test_the_trainer_does_the_rest(make, trainer, blobs, changes):
     """Clipping and accumulation are Lightning's; the loss falls, and is logged."""
     module = make()
