@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import check_arguments, unknown
 from .base import Neuron
 from .integrate_and_fire import IF
+from .leaky import Leaky
 from .lif import LIF
 from .plif import PLIF
 from .surrogate import SURROGATES, ATan, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
@@ -17,6 +18,7 @@ __all__ = [
     "PLIF",
     "SURROGATES",
     "ATan",
+    "Leaky",
     "Neuron",
     "NeuronSpec",
     "Rectangle",
@@ -27,7 +29,7 @@ __all__ = [
     "make_surrogate",
 ]
 
-NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF}
+NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF, "leaky": Leaky}
 
 NeuronSpec = str | Mapping[str, Any]
 """A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}."""

@@ -95,19 +95,21 @@ class Sigmoid(Surrogate):
 class Triangle(Surrogate):
     r"""primitive 1/2 + x/gamma - x|x| / (2 gamma^2) for |x| <= gamma; derivative max(0, gamma - |x|) / gamma^2.
 
-    Peak 1/gamma. Source: Deng et al. 2022 (TET), arXiv:2202.11946.
+    Peak 1/gamma. Source: Deng et al. 2022 (TET), arXiv:2202.11946. A `scale` multiplies both, and the primitive then
+    rises to it instead of 1: DIET-SNN (Rathi and Roy, arXiv:2008.03658) has 0.3 max(0, 1 - |x|).
     """
 
     gamma: float = 1.0
+    scale: float = 1.0
 
     def primitive(self, x: Tensor) -> Tensor:
         """See the class."""
         y = x.clamp(-self.gamma, self.gamma) / self.gamma
-        return 0.5 + y - y * y.abs() / 2
+        return self.scale * (0.5 + y - y * y.abs() / 2)
 
     def derivative(self, x: Tensor) -> Tensor:
         """See the class."""
-        return (self.gamma - x.abs()).clamp_min(0) / self.gamma**2
+        return (self.gamma - x.abs()).clamp_min(0) / (self.gamma**2 / self.scale)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,18 @@ def test_steep_slopes_stay_finite():
         assert sharp.primitive(x).isfinite().all()
 
 
+def test_scale_of_the_triangle(points):
+    """DIET-SNN's 0.3 max(0, 1 - |x|); a scale of 1 changes nothing."""
+    small = Triangle(scale=0.3)
+    torch.testing.assert_close(small.derivative(points), 0.3 * (1 - points.abs()).clamp_min(0), rtol=1e-12, atol=0)
+    x = points.clone().requires_grad_()
+    (by_autograd,) = torch.autograd.grad(small.primitive(x).sum(), x)
+    torch.testing.assert_close(small.derivative(points), by_autograd, rtol=1e-12, atol=1e-14)
+    assert small.primitive(torch.tensor([-9.0, 0.0, 9.0])).tolist() == pytest.approx([0, 0.15, 0.3])
+    with pytest.raises(ValueError, match="scale .*positive.* found 0"):
+        Triangle(scale=0)
+
+
 def test_copies_are_equal(spike):
     assert copy.deepcopy(spike) == spike == pickle.loads(pickle.dumps(spike))
 
@@ -118,7 +130,7 @@ def test_json():
         ({"alpha": 2.0}, r"Unknown surrogate 'None'"),
         (None, r"Unknown surrogate 'None'"),
         ({"name": "atan", "alfa": 2.0}, r"Unknown atan argument 'alfa'\. Did you mean 'alpha'\?"),
-        ({"name": "triangle", "alpha": 2.0}, r"'alpha'.* Accepted: gamma\."),
+        ({"name": "triangle", "alpha": 2.0}, r"'alpha'.* Accepted: gamma, scale\."),
         ({"name": "atan", "alpha": 0}, r"alpha .*positive.* found 0"),
         ({"name": "sigmoid", "alpha": -4.0}, r"alpha .*positive.* found -4\.0"),
         ({"name": "triangle", "gamma": 0.0}, r"gamma .*positive.* found 0\.0"),
