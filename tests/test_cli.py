@@ -127,13 +127,15 @@ CE = ["fit", "--config", str(ROOT / "configs/digits/student_ce.yaml"), "--run", 
         (["--model.objectives", '[{"class_path": "LogitKDD"}]'], ["LogitKDD", "Did you mean 'LogitKD'"]),
         (["--data", "DigitDataModule"], ["DigitDataModule", "Did you mean 'DigitsDataModule'"]),
         (["--data.batch_size", "0"], ["batch_size", "at least 1"]),
-        (["--model.modle", "x"], ["modle"]),
+        (["--model.modle", "x"], ["modle", "snnzoo fit --model.help CLASS"]),
+        (["--trainer.max_epochs", "many"], ["trainer.max_epochs", "<class 'int'>", "many"]),
     ],
 )
 def test_bad_input(changes, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = " ".join(fails([*CE, *changes], capsys).split())
     assert all(word in message for word in words), message
+    assert not any(word in message for word in ("Namespace", "NoneType", "Subtypes", "Union")), message
     assert not (tmp_path / "unused").exists()
 
 

@@ -8,7 +8,8 @@ from .bkd import BKD
 from .cross_entropy import CrossEntropy
 from .feature_mse import FeatureMSE
 from .logit_kd import LogitKD
+from .per_step import PerStep
 from .tet import TET
 from .wsld import WSLD
 
-__all__ = ["BKD", "TET", "WSLD", "CrossEntropy", "FeatureMSE", "LogitKD", "Objective"]
+__all__ = ["BKD", "TET", "WSLD", "CrossEntropy", "FeatureMSE", "LogitKD", "Objective", "PerStep"]

@@ -89,17 +89,6 @@ class SpikingVGG(SpikingModel):
         x = self.head_drop(over_time(x, self.pool).mean((-2, -1)))
         return x if pre_logits else self.fc(x)
 
-    def get_classifier(self) -> nn.Module:
-        """See `SpikingModel`."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """See `SpikingModel`."""
-        if global_pool not in (None, "avg"):
-            raise ValueError(f"SpikingVGG pools by the average only, found global_pool={global_pool!r}.")
-        self.num_classes = num_classes
-        self.fc = make_classifier(self.num_features, num_classes).to(self.encoder.conv.weight)  # its device and dtype
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
         return {"stem": r"^encoder", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}

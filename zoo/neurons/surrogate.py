@@ -95,21 +95,19 @@ class Sigmoid(Surrogate):
 class Triangle(Surrogate):
     r"""primitive 1/2 + x/gamma - x|x| / (2 gamma^2) for |x| <= gamma; derivative max(0, gamma - |x|) / gamma^2.
 
-    Peak 1/gamma. Source: Deng et al. 2022 (TET), arXiv:2202.11946. A `scale` multiplies both, and the primitive then
-    rises to it instead of 1: DIET-SNN (Rathi and Roy, arXiv:2008.03658) has 0.3 max(0, 1 - |x|).
+    Peak 1/gamma. Source: Deng et al. 2022 (TET), arXiv:2202.11946.
     """
 
     gamma: float = 1.0
-    scale: float = 1.0
 
     def primitive(self, x: Tensor) -> Tensor:
         """See the class."""
         y = x.clamp(-self.gamma, self.gamma) / self.gamma
-        return self.scale * (0.5 + y - y * y.abs() / 2)
+        return 0.5 + y - y * y.abs() / 2
 
     def derivative(self, x: Tensor) -> Tensor:
         """See the class."""
-        return (self.gamma - x.abs()).clamp_min(0) / (self.gamma**2 / self.scale)
+        return (self.gamma - x.abs()).clamp_min(0) / self.gamma**2
 
 
 @dataclass(frozen=True)
@@ -130,11 +128,30 @@ class Rectangle(Surrogate):
         return (x.abs() < self.width / 2).to(x.dtype) / self.width
 
 
+@dataclass(frozen=True)
+class Gaussian(Surrogate):
+    r"""primitive Phi(x / sigma), the normal distribution; derivative exp(-x^2 / (2 sigma^2)) / (sigma sqrt(2 pi)).
+
+    Peak 0.40/sigma. Source: Yin et al. 2021, arXiv:2103.12593 (sigma = 0.5).
+    """
+
+    sigma: float = 0.5
+
+    def primitive(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return torch.special.ndtr(x / self.sigma)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return torch.exp(-0.5 * (x / self.sigma).square()) / (self.sigma * math.sqrt(2 * math.pi))
+
+
 SURROGATES: dict[str, type[Surrogate]] = {
     "atan": ATan,
     "sigmoid": Sigmoid,
     "triangle": Triangle,
     "rectangle": Rectangle,
+    "gaussian": Gaussian,
 }
 
 

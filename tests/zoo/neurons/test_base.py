@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.neurons import IF, LIF, NEURONS, PLIF, make_neuron
+from zoo.neurons import IF, LIF, NEURONS, PLIF, Rectangle, carry_state, make_neuron, override_surrogate
 
 SETTINGS = [
     {"name": "if"},
@@ -148,3 +148,34 @@ def test_print_shows_the_numbers():
     assert "tau=3.0" in repr(LIF(tau=3.0))
     assert "tau=4" in repr(PLIF(tau=4.0))
     assert "ATan(alpha=2.0)" in repr(IF())
+
+
+@every_setting
+def test_a_carried_state_equals_one_sequence(setting):
+    """In chunks, whatever their lengths; the gradient stops between them, and nothing is left behind."""
+    neuron, x = make_neuron(setting), (torch.randn(7, 5, 3) + 0.5).requires_grad_()
+    with carry_state(neuron):
+        chunks = [neuron(part) for part in x.split([1, 4, 2])]
+    assert torch.equal(torch.cat(chunks), neuron(x))
+    (grad,) = torch.autograd.grad(chunks[-1].sum(), x)
+    assert not grad[:5].any()
+    assert neuron.state is None
+    with pytest.raises(ZeroDivisionError), carry_state(neuron):
+        neuron(x)
+        raise ZeroDivisionError
+    assert torch.equal(neuron(x), neuron(x))
+
+
+def test_another_surrogate_for_a_block():
+    """Spikes stay, gradients change; all is as before afterwards, also after an exception."""
+    model, x = torch.nn.Sequential(make_neuron("lif"), make_neuron("plif")), torch.randn(4, 6, requires_grad=True)
+    own = [neuron.surrogate for neuron in model]
+    (before,) = torch.autograd.grad(model(x).sum(), x)
+    with pytest.raises(ZeroDivisionError), override_surrogate(model, {"name": "rectangle", "width": 0.5}):
+        assert [neuron.surrogate for neuron in model] == [Rectangle(0.5)] * 2
+        inside = model(x)
+        (other,) = torch.autograd.grad(inside.sum(), x)
+        raise ZeroDivisionError
+    assert [neuron.surrogate for neuron in model] == own
+    assert torch.equal(inside, model(x))
+    assert not torch.allclose(before, other)

@@ -3,15 +3,28 @@
 import copy
 import math
 import pickle
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
 
-from zoo.neurons import SURROGATES, ATan, Rectangle, Sigmoid, Triangle, make_surrogate
+from zoo.neurons import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Triangle, make_surrogate
 
 CASES = [ATan(), ATan(5.0), Sigmoid(), Sigmoid(1.5), Triangle(), Triangle(0.4), Rectangle(), Rectangle(3.0)]
-PEAKS = [1.0, 2.5, 1.0, 0.375, 1.0, 2.5, 1.0, 1 / 3]  # alpha/2, alpha/4, 1/gamma, 1/width: the docstrings' formulas
+CASES += [Gaussian(), Gaussian(0.2)]
+PEAKS = [
+    1.0,
+    2.5,
+    1.0,
+    0.375,
+    1.0,
+    2.5,
+    1.0,
+    1 / 3,
+    0.797885,
+    1.994711,
+]  # alpha/2, alpha/4, 1/gamma, 1/width: the docstrings' formulas
 
 
 def slope(spike, x: float) -> float:
@@ -26,6 +39,8 @@ def slope(spike, x: float) -> float:
             return max(0.0, gamma - abs(x)) / gamma**2
         case Rectangle(width):
             return 1 / width if abs(x) < width / 2 else 0.0
+        case Gaussian(sigma):
+            return NormalDist(0, sigma).pdf(x)
     raise AssertionError(spike)
 
 
@@ -98,18 +113,6 @@ def test_steep_slopes_stay_finite():
         assert sharp.primitive(x).isfinite().all()
 
 
-def test_scale_of_the_triangle(points):
-    """DIET-SNN's 0.3 max(0, 1 - |x|); a scale of 1 changes nothing."""
-    small = Triangle(scale=0.3)
-    torch.testing.assert_close(small.derivative(points), 0.3 * (1 - points.abs()).clamp_min(0), rtol=1e-12, atol=0)
-    x = points.clone().requires_grad_()
-    (by_autograd,) = torch.autograd.grad(small.primitive(x).sum(), x)
-    torch.testing.assert_close(small.derivative(points), by_autograd, rtol=1e-12, atol=1e-14)
-    assert small.primitive(torch.tensor([-9.0, 0.0, 9.0])).tolist() == pytest.approx([0, 0.15, 0.3])
-    with pytest.raises(ValueError, match="scale .*positive.* found 0"):
-        Triangle(scale=0)
-
-
 def test_copies_are_equal(spike):
     assert copy.deepcopy(spike) == spike == pickle.loads(pickle.dumps(spike))
 
@@ -125,12 +128,15 @@ def test_json():
 @pytest.mark.parametrize(
     ("specification", "message"),
     [
-        ("atn", r"Unknown surrogate 'atn'\. Did you mean 'atan'\? Accepted: atan, rectangle, sigmoid, triangle\."),
+        (
+            "atn",
+            r"Unknown surrogate 'atn'\. Did you mean 'atan'\? Accepted: atan, gaussian, rectangle, sigmoid, triangle\.",
+        ),
         ("ATan", r"Did you mean 'atan'"),
         ({"alpha": 2.0}, r"Unknown surrogate 'None'"),
         (None, r"Unknown surrogate 'None'"),
         ({"name": "atan", "alfa": 2.0}, r"Unknown atan argument 'alfa'\. Did you mean 'alpha'\?"),
-        ({"name": "triangle", "alpha": 2.0}, r"'alpha'.* Accepted: gamma, scale\."),
+        ({"name": "triangle", "alpha": 2.0}, r"'alpha'.* Accepted: gamma\."),
         ({"name": "atan", "alpha": 0}, r"alpha .*positive.* found 0"),
         ({"name": "sigmoid", "alpha": -4.0}, r"alpha .*positive.* found -4\.0"),
         ({"name": "triangle", "gamma": 0.0}, r"gamma .*positive.* found 0\.0"),
