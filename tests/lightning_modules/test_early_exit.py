@@ -24,7 +24,8 @@ def test_batches_add_up():
     assert [rows[0]["mean_steps"] for rows in found.values()] == [1, 1]
     assert [rows[-1]["mean_steps"] for rows in found.values()] == [4, 4]
     curve.reset()
-    assert curve.compute()["entropy"][0]["mean_steps"] == 0
+    curve.update(logits[:2], target)
+    assert curve.compute()["entropy"][-1]["mean_steps"] == 2, "it begins anew"
 
 
 def test_is_recorded_by_a_test_and_not_saved(blobs, data_args, adam, trainer, tmp_path):
