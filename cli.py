@@ -16,6 +16,7 @@ RUN_COMMANDS = {
     "fit": "train, distil or fine-tune:  snnzoo fit --config configs/digits/student_bkd.yaml",
     "validate": "measure on the validation split",
     "test": "measure accuracy, firing rates and energy on the test split, and draw the plots",
+    "ladder": "train at T = 5, then go down to T = 1:  snnzoo ladder --config configs/digits/ladder.yaml",
     "predict": "write the answers for the test images to <run>/predictions.csv",
 }
 
@@ -248,6 +249,11 @@ def run(command: str, args: Sequence[str]) -> None:
         from jsonargparse import auto_cli
 
         auto_cli(VERBS, args=[command, *args], prog="snnzoo")
+    elif command == "ladder":
+        from datamodules import BaseDataModule
+        from lightning_modules.ladder import ladder
+
+        ladder(BaseDataModule, args)
     elif command in RUN_COMMANDS:
         from datamodules import BaseDataModule
         from lightning_modules.run import RunCLI
