@@ -111,6 +111,8 @@ def verify(name: str, registry: str | None = None) -> None:
 def report(name: str, registry: str | None = None) -> None:
     """Measure what one inference costs: operations, firing rates, energy, layer by layer.
 
+    What a test recorded of stopping early is shown below it: accuracy and mean steps over the threshold of the score.
+
     Args:
         name: A published checkpoint, a run or a .ckpt (measured on its golden images), or an architecture (untrained,
             measured on noise: only parameters and dense operations mean something).
@@ -120,6 +122,7 @@ def report(name: str, registry: str | None = None) -> None:
 
     import zoo
     from zoo.energy import measure
+    from zoo.hub import recorded_results
 
     architecture = is_architecture(name)
     model = zoo.create_model(name, pretrained=not architecture, registry=registry)
@@ -133,6 +136,8 @@ def report(name: str, registry: str | None = None) -> None:
         console.print(f"{why} and measured on noise: only parameters and dense operations mean something.")
     else:
         console.print(f"Measured on {images.shape[-4]} golden images.", highlight=False)
+    if curve := recorded_results(name, registry).get("early_exit"):
+        console.print(exit_table(curve))
 
 
 def finetune(
@@ -223,6 +228,20 @@ def report_tables(name: str, cost: "Measurement") -> list["Table"]:
         counts = (f"{count:,.0f}" for count in (layer.dense, layer.macs, layer.acs))
         layers.add_row(layer.name, layer.kind, *counts, f"{layer.input_density:.3f}")
     return [totals, layers]
+
+
+def exit_table(curve: dict[str, list[dict[str, float]]]) -> "Table":
+    """Accuracy and mean steps of a student that stops when its score exceeds a threshold, one line for each."""
+    from rich.table import Table
+
+    table = Table("threshold", title="early exit, on the test split")
+    for score in curve:
+        table.add_column(f"{score}: accuracy", justify="right")
+        table.add_column("mean steps", justify="right")
+    for rows in zip(*curve.values(), strict=True):
+        cells = [cell for row in rows for cell in (f"{row['acc']:.2%}", f"{row['mean_steps']:.2f}")]
+        table.add_row(f"{rows[0]['threshold']:g}", *cells)
+    return table
 
 
 def is_architecture(name: str) -> bool:
