@@ -14,9 +14,11 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 import zoo
+from zoo.early_exit import mean_so_far
 from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
+from .early_exit import ExitCurve
 from .objectives import Objective
 from .schedule import warmup_cosine
 from .sltt import SLTT, average_gradients
@@ -61,6 +63,8 @@ class ClassifierModule(LightningModule, ABC):
         self.test_metrics = self.make_metrics("test/")
         steps = model.num_steps if isinstance(model, SpikingModel) else 1
         self.test_acc_at = nn.ModuleList(self.make_accuracy() for _ in range(steps))
+        self.test_exit = ExitCurve()
+        self.exit_curve: dict[str, Any] | None = None  # of the last test, if its sequences had several steps
 
     @property
     def num_classes(self) -> int:
@@ -145,12 +149,19 @@ class ClassifierModule(LightningModule, ABC):
         """Metrics of a batch of the test split, also at every step t <= T; returns the logits [N, K]."""
         student = self.evaluate(batch, "test", self.test_metrics)
         if len(student.logits) > 1:
-            steps = torch.arange(1, len(student.logits) + 1, device=self.device).view(-1, 1, 1)
-            so_far = student.logits.cumsum(0) / steps  # [T, N, K]: the answer after t steps
-            for t, (metric, logits) in enumerate(zip(self.test_acc_at, so_far, strict=False), 1):
+            self.test_exit.update(student.logits, batch[1])
+            for t, (metric, logits) in enumerate(zip(self.test_acc_at, mean_so_far(student.logits), strict=False), 1):
                 metric(logits, batch[1])
                 self.log(f"test/acc_at_{t}", cast(Metric, metric), batch_size=len(batch[1]))
         return student.logits.mean(0)
+
+    def on_test_epoch_start(self) -> None:
+        """Begin a new early-exit curve."""
+        self.test_exit.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Finish it, on every process: they add up what they counted."""
+        self.exit_curve = self.test_exit.compute() if self.test_exit.update_called else None
 
     def predict_step(self, batch: Batch, _: int) -> Tensor:
         """Class probabilities [N, K]."""

@@ -205,13 +205,16 @@ def callbacks(run: Path, command: str) -> list[Callback]:
 def find_checkpoint(checkpoints: Path, asked: str | None, command: str) -> str | None:
     """The checkpoint file that a command starts from.
 
-    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best.
+    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best. With `none`
+    the model is taken as it is created: a published checkpoint, say, is tested on other data.
 
     Raises:
         FileNotFoundError: If it does not exist.
     """
     if command == "fit" and asked == "last" and not (checkpoints / "last.ckpt").exists():
         return None  # interrupted before the first epoch ended: beginning anew is going on
+    if asked == "none":
+        return None
     asked = asked or (None if command == "fit" else "best")
     path = checkpoints / f"{asked}.ckpt" if asked in ("best", "last") else asked and Path(asked)
     if path and not Path(path).exists():

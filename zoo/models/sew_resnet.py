@@ -13,7 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers import init_convolutions, make_classifier, over_time
+from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 
@@ -149,7 +149,7 @@ class SEWResNet(SpikingModel):
             self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
 
         self.num_features = chans
-        self.head_drop = nn.Dropout(drop_rate)
+        self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 

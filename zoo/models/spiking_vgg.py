@@ -11,7 +11,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import init_convolutions, make_classifier, over_time
+from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 
@@ -73,7 +73,7 @@ class SpikingVGG(SpikingModel):
             self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
         self.pool = nn.MaxPool2d(2)
         self.num_features = chans
-        self.head_drop = nn.Dropout(drop_rate)
+        self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 

@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import check_arguments, unknown
 from .base import Neuron, carry_state, override_surrogate
 from .integrate_and_fire import IF
+from .leaky import Leaky
 from .lif import LIF
 from .plif import PLIF
 from .surrogate import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
@@ -18,6 +19,7 @@ __all__ = [
     "SURROGATES",
     "ATan",
     "Gaussian",
+    "Leaky",
     "Neuron",
     "NeuronSpec",
     "Rectangle",
@@ -30,7 +32,7 @@ __all__ = [
     "override_surrogate",
 ]
 
-NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF}
+NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF, "leaky": Leaky}
 
 NeuronSpec = str | Mapping[str, Any]
 """A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}."""

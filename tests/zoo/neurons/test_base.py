@@ -88,7 +88,7 @@ def test_gradient_equals_the_chain_rule_by_hand(setting, detach):
 @pytest.mark.parametrize("name", NEURONS)
 def test_fires_at_equality(name):
     neuron = make_neuron({"name": name, "v_threshold": 0.5})
-    current = torch.tensor([[0.5 if name == "if" else 1.0]])  # charges to exactly 0.5
+    current = torch.tensor([[0.5 if name in ("if", "leaky") else 1.0]])  # charges to exactly 0.5
     assert neuron(current).item() == 1.0
     assert neuron(current - 1e-6).item() == 0.0
 
@@ -98,7 +98,7 @@ def test_state_starts_anew_and_is_never_saved(name):
     neuron = make_neuron(name)
     x = torch.rand(5, 4) * 2
     assert torch.equal(neuron(x), neuron(x))
-    assert set(neuron.state_dict()) == ({"w"} if name == "plif" else set())
+    assert set(neuron.state_dict()) == {"plif": {"w"}, "leaky": {"leak", "v_threshold"}}.get(name, set())
 
 
 @every_setting
