@@ -17,6 +17,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 		{ $(PYTHON) -m venv $(VENV)-uv && $(VENV)-uv/bin/pip install --quiet uv; }
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -c "from zoo.neurons.fused import LIBRARY; LIBRARY.get(True)" # once a machine: seconds
 	@touch $@
 
 demo: install  ## The main job on handwritten digits, in a few minutes; see runs/demo

@@ -16,6 +16,7 @@ RUN_COMMANDS = {
     "fit": "train, distil or fine-tune:  snnzoo fit --config configs/digits/student_bkd.yaml",
     "validate": "measure on the validation split",
     "test": "measure accuracy, firing rates and energy on the test split, and draw the plots",
+    "ladder": "train at T = 5, then go down to T = 1:  snnzoo ladder --config configs/digits/ladder.yaml",
     "predict": "write the answers for the test images to <run>/predictions.csv",
 }
 
@@ -110,6 +111,8 @@ def verify(name: str, registry: str | None = None) -> None:
 def report(name: str, registry: str | None = None) -> None:
     """Measure what one inference costs: operations, firing rates, energy, layer by layer.
 
+    What a test recorded of stopping early is shown below it: accuracy and mean steps over the threshold of the score.
+
     Args:
         name: A published checkpoint, a run or a .ckpt (measured on its golden images), or an architecture (untrained,
             measured on noise: only parameters and dense operations mean something).
@@ -119,6 +122,7 @@ def report(name: str, registry: str | None = None) -> None:
 
     import zoo
     from zoo.energy import measure
+    from zoo.hub import recorded_results
 
     architecture = is_architecture(name)
     model = zoo.create_model(name, pretrained=not architecture, registry=registry)
@@ -132,6 +136,8 @@ def report(name: str, registry: str | None = None) -> None:
         console.print(f"{why} and measured on noise: only parameters and dense operations mean something.")
     else:
         console.print(f"Measured on {images.shape[-4]} golden images.", highlight=False)
+    if curve := recorded_results(name, registry).get("early_exit"):
+        console.print(exit_table(curve))
 
 
 def finetune(
@@ -224,6 +230,20 @@ def report_tables(name: str, cost: "Measurement") -> list["Table"]:
     return [totals, layers]
 
 
+def exit_table(curve: dict[str, list[dict[str, float]]]) -> "Table":
+    """Accuracy and mean steps of a student that stops when its score exceeds a threshold, one line for each."""
+    from rich.table import Table
+
+    table = Table("threshold", title="early exit, on the test split")
+    for score in curve:
+        table.add_column(f"{score}: accuracy", justify="right")
+        table.add_column("mean steps", justify="right")
+    for rows in zip(*curve.values(), strict=True):
+        cells = [cell for row in rows for cell in (f"{row['acc']:.2%}", f"{row['mean_steps']:.2f}")]
+        table.add_row(f"{rows[0]['threshold']:g}", *cells)
+    return table
+
+
 def is_architecture(name: str) -> bool:
     """Whether a name is that of an architecture without weights."""
     import timm
@@ -248,6 +268,11 @@ def run(command: str, args: Sequence[str]) -> None:
         from jsonargparse import auto_cli
 
         auto_cli(VERBS, args=[command, *args], prog="snnzoo")
+    elif command == "ladder":
+        from datamodules import BaseDataModule
+        from lightning_modules.ladder import ladder
+
+        ladder(BaseDataModule, args)
     elif command in RUN_COMMANDS:
         from datamodules import BaseDataModule
         from lightning_modules.run import RunCLI

@@ -14,11 +14,14 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 import zoo
+from zoo.early_exit import mean_so_far
 from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
+from .early_exit import ExitCurve
 from .objectives import Objective
 from .schedule import warmup_cosine
+from .sltt import SLTT, average_gradients
 
 Batch = tuple[Tensor, Tensor]
 
@@ -35,6 +38,7 @@ class ClassifierModule(LightningModule, ABC):
         objectives: The terms of the loss.
         optimizer: Makes the optimiser of parameter groups.
         warmup_epochs: Epochs of linear warm-up.
+        sltt: Learn step by step (`SLTT`); None to backpropagate through time.
     """
 
     def __init__(
@@ -43,18 +47,26 @@ class ClassifierModule(LightningModule, ABC):
         objectives: Sequence[Objective],
         optimizer: OptimizerCallable,
         warmup_epochs: float,
+        sltt: SLTT | None = None,
     ) -> None:
         super().__init__()
-        self.model: Network = model
+        # Measured on CPUs (benchmarks/train_step.py): a step is a fifth to a quarter shorter, whatever the student.
+        self.model: Network = model.to(memory_format=torch.channels_last)
         self.objectives = nn.ModuleDict(unique_names(objectives))
         self.optimizer = optimizer
         self.warmup_epochs = warmup_epochs
+        self.sltt = sltt
+        self.pending: tuple[Batch, Tensor] | None = None
+        if sltt is not None:
+            sltt.check(self)
         self.val_metrics = self.make_metrics("val/")
         self.test_metrics = self.make_metrics("test/")
         # An answer after every step is for the few steps of an image, not for the hundreds of a spike train.
         frames = isinstance(model, SpikingModel) and model.sequence_ndim == 5
         steps = model.num_steps if frames else 0
         self.test_acc_at = nn.ModuleList(self.make_accuracy() for _ in range(steps))
+        self.test_exit = ExitCurve()
+        self.exit_curve: dict[str, Any] | None = None  # of the last test, if its sequences had several steps
 
     @property
     def num_classes(self) -> int:
@@ -99,12 +111,37 @@ class ClassifierModule(LightningModule, ABC):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The total loss of a batch."""
         x, target = batch
+        if self.sltt is not None:  # a loss of 1, whose gradient will be what all gradients are to be multiplied by
+            token = torch.ones((), device=self.device, requires_grad=True)
+            self.pending = (batch, token)
+            return token
         student = read(self.model, x)
-        total = self.loss(student, self.read_teacher(x), target, "train")
+        self.log_accuracy(student.logits.mean(0), target)
+        return self.loss(student, self.read_teacher(x), target, "train")
+
+    def on_after_backward(self) -> None:
+        """With SLTT, learn now, step by step: clipping, accumulation, scaling and schedule stay Lightning's."""
+        if self.sltt is None or self.pending is None:
+            return
+        ((x, target), token), self.pending = self.pending, None
+        assert token.grad is not None
+        with self.trainer.precision_plugin.train_step_context():
+            logits = self.sltt.learn(self, x, target, token.grad)
+        if self.trainer.world_size > 1:
+            average_gradients(self)
+        self.log_accuracy(logits, target)
+
+    def on_fit_start(self) -> None:
+        """With SLTT under DDP, average the gradients here, not at the first of many backward passes."""
+        wrapped: Any = self.trainer.model
+        if self.sltt is not None and hasattr(wrapped, "require_backward_grad_sync"):
+            wrapped.require_backward_grad_sync = False
+
+    def log_accuracy(self, logits: Tensor, target: Tensor) -> None:
+        """Log the share of right answers of a training batch; logits [N, K]."""
         classes = target if target.ndim == 1 else target.argmax(1)
-        correct = (student.logits.mean(0).argmax(1) == classes).float().mean()
+        correct = (logits.argmax(1) == classes).float().mean()
         self.log("train/acc", correct, batch_size=len(target), on_step=False, on_epoch=True)
-        return total
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Loss and metrics of a batch of the validation split."""
@@ -114,12 +151,19 @@ class ClassifierModule(LightningModule, ABC):
         """Metrics of a batch of the test split, also at every step t <= T; returns the logits [N, K]."""
         student = self.evaluate(batch, "test", self.test_metrics)
         if len(student.logits) > 1:
-            steps = torch.arange(1, len(student.logits) + 1, device=self.device).view(-1, 1, 1)
-            so_far = student.logits.cumsum(0) / steps  # [T, N, K]: the answer after t steps
-            for t, (metric, logits) in enumerate(zip(self.test_acc_at, so_far, strict=False), 1):
+            self.test_exit.update(student.logits, batch[1])
+            for t, (metric, logits) in enumerate(zip(self.test_acc_at, mean_so_far(student.logits), strict=False), 1):
                 metric(logits, batch[1])
                 self.log(f"test/acc_at_{t}", cast(Metric, metric), batch_size=len(batch[1]))
         return student.logits.mean(0)
+
+    def on_test_epoch_start(self) -> None:
+        """Begin a new early-exit curve."""
+        self.test_exit.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Finish it, on every process: they add up what they counted."""
+        self.exit_curve = self.test_exit.compute() if self.test_exit.update_called else None
 
     def predict_step(self, batch: Batch, _: int) -> Tensor:
         """Class probabilities [N, K]."""

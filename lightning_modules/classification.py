@@ -9,6 +9,7 @@ from zoo.model import Network, Outputs
 
 from .base import ClassifierModule, make_network
 from .objectives import CrossEntropy, Objective
+from .sltt import SLTT
 
 
 class ClassificationModule(ClassifierModule):
@@ -26,6 +27,7 @@ class ClassificationModule(ClassifierModule):
         input_size: Side in pixels that a non-spiking model sees; default: that of the data.
         objectives: Terms of the loss; default: cross-entropy.
         warmup_epochs: Epochs of linear warm-up.
+        sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
         freeze_backbone: Train the classifier only; norms keep their statistics.
 
     Raises:
@@ -45,6 +47,7 @@ class ClassificationModule(ClassifierModule):
         objectives: list[Objective] | None = None,
         warmup_epochs: float = 0.0,
         freeze_backbone: bool = False,
+        sltt: SLTT | None = None,
     ) -> None:
         objectives = objectives or [CrossEntropy()]
         lost = [objective.name for objective in objectives if objective.needs_teacher]
@@ -54,7 +57,7 @@ class ClassificationModule(ClassifierModule):
                 "Use DistillationModule with a `teacher`, or leave the objective out."
             )
         network = make_network(model, model_args, pretrained, num_classes, in_chans, input_cfg, input_size)
-        super().__init__(network, objectives, optimizer, warmup_epochs)
+        super().__init__(network, objectives, optimizer, warmup_epochs, sltt)
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
             self.model.requires_grad_(False)

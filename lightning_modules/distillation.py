@@ -13,6 +13,7 @@ from zoo.teacher import StillModel
 
 from .base import ClassifierModule, make_network
 from .objectives import Objective
+from .sltt import SLTT
 
 
 class DistillationModule(ClassifierModule):
@@ -33,6 +34,7 @@ class DistillationModule(ClassifierModule):
         student_args: Further arguments of the architecture, such as {num_steps: 4, neuron: {name: lif, tau: 2.0}}.
         pretrained: Start the student from published weights.
         warmup_epochs: Epochs of linear warm-up.
+        sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
 
     Raises:
         ValueError: If a name is unknown, the data does not fit student or teacher, the class counts differ, or a stage
@@ -51,9 +53,10 @@ class DistillationModule(ClassifierModule):
         student_args: dict[str, Any] | None = None,
         pretrained: bool = False,
         warmup_epochs: float = 0.0,
+        sltt: SLTT | None = None,
     ) -> None:
         network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
-        super().__init__(network, objectives, optimizer, warmup_epochs)
+        super().__init__(network, objectives, optimizer, warmup_epochs, sltt)
         self.teacher_name = teacher
         self.teacher: Network = make_teacher(teacher, num_classes, input_cfg)
         for objective in objectives:
@@ -117,4 +120,4 @@ def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> N
             f"{tuple(model.pretrained_cfg['mean'])}; this data has {tuple(input_cfg['mean'])}. Normalise the data "
             "alike, or choose another teacher."
         )
-    return teacher.requires_grad_(False).eval()
+    return teacher.requires_grad_(False).eval().to(memory_format=torch.channels_last)

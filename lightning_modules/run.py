@@ -24,6 +24,7 @@ from zoo.errors import unknown
 
 from .base import ClassifierModule
 from .callbacks import EnergyMonitor, EventPropMonitor, FiringRate, Plots, PredictionWriter
+from .memory import keep_memory
 from .objectives import Objective
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
@@ -47,6 +48,19 @@ class SaveRecipe(SaveConfigCallback):
             part.replace(path)
 
 
+# What jsonargparse says beside the reason: every field is a union with None, and the value is the whole recipe.
+BESIDES = re.compile(
+    r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but)"
+    r"|Given value(:| type:) *(<class|Namespace|NestedArg))"
+)
+
+
+def readable(message: str) -> str:
+    """An error of jsonargparse without what does not help a user."""
+    lines = [line.strip() for line in message.splitlines()]
+    return "\n".join(dict.fromkeys(line.removeprefix("- ") for line in lines if line and not BESIDES.match(line)))
+
+
 class Parser(LightningArgumentParser):
     """A parser whose errors are one message, with the closest names of a class that does not exist."""
 
@@ -59,7 +73,10 @@ class Parser(LightningArgumentParser):
         hints = []
         for name in dict.fromkeys(re.findall(r"Expected a dot import path string: (\w+)", message)):
             hints.append(unknown("class", name, class_names(), see="A class of your own needs its full import path."))
-        raise ValueError("\n".join([message, *hints])) from ex
+        key = re.search(r'Parser key "(model|data|trainer)".*Option .* is not accepted', message, re.DOTALL)
+        if key:
+            hints.append(f"`snnzoo fit --{key[1]}.help CLASS` lists the options of a class.")
+        raise ValueError(readable("\n".join([message, *hints]))) from ex
 
 
 def class_names() -> list[str]:
@@ -94,6 +111,7 @@ class RunCLI(LightningCLI):
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements, no list of devices
         for message in NOISE:
             warnings.filterwarnings("ignore", message=message)
+        keep_memory()
         super().__init__(
             ClassifierModule,
             datamodule_class,
@@ -133,6 +151,17 @@ class RunCLI(LightningCLI):
                 f"{config.run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
                 f"or keep it and choose another directory: --run DIR."
             )
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer.
+
+        Raises:
+            ValueError: If one of them refuses its arguments.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise ValueError(readable(str(error))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer that logs, saves, measures and draws into the run."""
@@ -176,13 +205,16 @@ def callbacks(run: Path, command: str) -> list[Callback]:
 def find_checkpoint(checkpoints: Path, asked: str | None, command: str) -> str | None:
     """The checkpoint file that a command starts from.
 
-    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best.
+    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best. With `none`
+    the model is taken as it is created: a published checkpoint, say, is tested on other data.
 
     Raises:
         FileNotFoundError: If it does not exist.
     """
     if command == "fit" and asked == "last" and not (checkpoints / "last.ckpt").exists():
         return None  # interrupted before the first epoch ended: beginning anew is going on
+    if asked == "none":
+        return None
     asked = asked or (None if command == "fit" else "best")
     path = checkpoints / f"{asked}.ckpt" if asked in ("best", "last") else asked and Path(asked)
     if path and not Path(path).exists():

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,23 @@ def test_report(registry, capsys):
     assert "Untrained" in capsys.readouterr().out
 
 
+def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys):
+    recipe, run = str(ROOT / "configs/digits/ladder.yaml"), str(tmp_path / "run")
+    main(["fit", "--config", recipe, "--run", run, "--trainer.max_epochs", "1", "--data.batch_size", "128"])
+    main(["test", "--config", f"{run}/config.yaml"])
+    curve = json.loads((tmp_path / "run/results.json").read_text())["early_exit"]
+    capsys.readouterr()
+    main(["report", run])
+    shown = capsys.readouterr().out
+    assert "early exit, on the test split" in shown
+    for score, rows in curve.items():
+        assert f"{score}: accuracy" in " ".join(shown.split())
+        assert all(f"{row['acc']:.2%}" in shown and f"{row['mean_steps']:.2f}" in shown for row in rows)
+    main(["publish", run, str(tmp_path / "registry/spiking_vgg_tiny.digits")])
+    main(["report", f"local-dir:{tmp_path}/registry/spiking_vgg_tiny.digits"])
+    assert "early exit, on the test split" in capsys.readouterr().out
+
+
 def test_finetune_on_a_folder(registry, tmp_path, capsys):
     for index, colour in enumerate(("dark", "light")):
         (tmp_path / "images" / colour).mkdir(parents=True)
@@ -127,13 +145,15 @@ CE = ["fit", "--config", str(ROOT / "configs/digits/student_ce.yaml"), "--run", 
         (["--model.objectives", '[{"class_path": "LogitKDD"}]'], ["LogitKDD", "Did you mean 'LogitKD'"]),
         (["--data", "DigitDataModule"], ["DigitDataModule", "Did you mean 'DigitsDataModule'"]),
         (["--data.batch_size", "0"], ["batch_size", "at least 1"]),
-        (["--model.modle", "x"], ["modle"]),
+        (["--model.modle", "x"], ["modle", "snnzoo fit --model.help CLASS"]),
+        (["--trainer.max_epochs", "many"], ["trainer.max_epochs", "<class 'int'>", "many"]),
     ],
 )
 def test_bad_input(changes, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = " ".join(fails([*CE, *changes], capsys).split())
     assert all(word in message for word in words), message
+    assert not any(word in message for word in ("Namespace", "NoneType", "Subtypes", "Union")), message
     assert not (tmp_path / "unused").exists()
 
 

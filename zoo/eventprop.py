@@ -39,6 +39,7 @@ from torch.autograd.function import once_differentiable
 
 from .errors import check_arguments
 from .neurons import Neuron
+from .neurons.base import State
 
 MIN_SLOPE = 1e-2
 """Least slope I - theta (= tau_mem dV/dt at a spike) that the backward pass divides by."""
@@ -176,9 +177,10 @@ class Synapses(nn.Linear):
         else:
             self.register_buffer("delay", torch.rand(out_features, in_features) if max_delay else None)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # two faces of one current
+    def forward(self, x: Tensor) -> Any:  # not the one tensor of a Linear: two faces of one current
         """X and 0, see the class."""
-        check_spikes(x)
+        if x.ndim == 2:  # [1, F]: zoo.energy asks how many products a spike causes, whenever it arrives
+            return nn.functional.linear(x, self.weight)
         return _Arrive.apply(x.to(self.weight.dtype), self.weight, self.delay, self.dt, self.max_delay)
 
     @property
@@ -256,11 +258,18 @@ class EventPropLIF(Neuron):
         """The potential before firing, from the potential v and the synaptic current x after the last step."""
         return (v * self.times.a).add_(x, alpha=self.times.charge)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes [T, N, H] of spikes x [T, N, F]."""
+    def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
+        """Spikes [T, N, H] of the spikes x [T, N, F] of a whole trial; no state."""
+        if state is not None or final:
+            raise ValueError(
+                "An EventProp layer takes a trial as a whole, since its gradient runs from the end back to the start: "
+                "its state cannot be carried from call to call. Train it without sltt, and run it without early exit."
+            )
+        check_spikes(x)
         with torch.autocast(x.device.type, enabled=False):
             current, moment = self.synapses(x)
-            return _Fire.apply(current, moment, None if self.recurrent is None else self.recurrent.weight, self)
+            weight = None if self.recurrent is None else self.recurrent.weight
+            return _Fire.apply(current, moment, weight, self), ()
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""
@@ -305,6 +314,7 @@ class EventPropLI(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Voltages [T, N, H] of spikes x [T, N, F]."""
+        check_spikes(x)
         with torch.autocast(x.device.type, enabled=False):
             return _Integrate.apply(*self.synapses(x), self.times)
 

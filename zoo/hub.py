@@ -484,3 +484,17 @@ def golden_input(name: str, model: Network, registry: str | Path | None = None) 
     elif is_run(name):
         x = kept_images(name)
     return None if x is None else as_shown(model, x)
+
+
+def recorded_results(name: str, registry: str | Path | None = None) -> dict[str, Any]:
+    """The numbers that were measured on a checkpoint or on a tested run; none if there are none.
+
+    Raises:
+        RegistryError: If a published checkpoint is missing, incomplete or altered.
+        FileNotFoundError: If a run has no checkpoint.
+        ValueError: If the numbers of a run were measured on other weights.
+    """
+    if name.startswith(SOURCES) or name in published(registry):
+        path = pull(name, registry) / "results.json"
+        return read_json(path) if path.exists() else {}
+    return run_results(name) if is_run(name) else {}

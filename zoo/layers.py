@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -14,6 +16,18 @@ def over_time(x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
     for layer in layers:
         y = layer(y)
     return y.unflatten(0, x.shape[:2])
+
+
+class SequenceDropout(nn.Dropout):
+    """Dropout of a sequence [T, N, ...] by one mask, the same at every step.
+
+    A mask of its own at every step would be averaged away by the mean over time, and a neuron would be both there and
+    not there in one answer. Source: Rathi and Roy, DIET-SNN, arXiv:2008.03658.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sequence without the dropped values; the others are divided by the share that stays."""
+        return x * F.dropout(torch.ones_like(x[:1]), self.p) if self.training and self.p else x
 
 
 def make_classifier(num_features: int, num_classes: int) -> nn.Module:

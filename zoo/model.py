@@ -14,6 +14,7 @@ from timm.models import checkpoint
 from timm.models._features import FeatureGetterNet, feature_take_indices  # timm gives them no public name
 from torch import Tensor, nn
 
+from .layers import make_classifier
 from .neurons import Neuron
 
 Network = Any
@@ -46,8 +47,9 @@ class SpikingModel(nn.Module, ABC):
     """A spiking student: timm's model surface, over sequences.
 
     An architecture gives `forward_stages` and `forward_head`, and sets `num_features`, `feature_info` and its
-    classifier; everything else is here. A still image (T = 1) is encoded by the first convolution and norm once and the
-    current is then repeated `num_steps` times; in a sequence (T > 1) every frame is one step, whatever `num_steps` is.
+    classifier `fc`; everything else is here. A still image (T = 1) is encoded by the first convolution and norm once
+    and the current is then repeated `num_steps` times; in a sequence (T > 1) every frame is one step, whatever
+    `num_steps` is.
 
     Args:
         num_classes: Classes K; 0 for no classifier.
@@ -65,6 +67,7 @@ class SpikingModel(nn.Module, ABC):
     num_features: int
     feature_info: list[dict[str, Any]]
     pretrained_cfg: dict[str, Any]
+    fc: nn.Module
 
     def __init__(self, num_classes: int, in_chans: int, num_steps: int, drop_rate: float = 0.0) -> None:
         super().__init__()
@@ -100,13 +103,20 @@ class SpikingModel(nn.Module, ABC):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits [T, N, K] of the last feature [T, N, C, H, W]; the pooled [T, N, F] if pre_logits."""
 
-    @abstractmethod
     def get_classifier(self) -> nn.Module:
         """The layer that gives the logits."""
+        return self.fc
 
-    @abstractmethod
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Give the model a new, untrained classifier; `global_pool` is timm's and only None or "avg" is accepted."""
+        """Give the model a new, untrained classifier, where and in the dtype the old one was.
+
+        Raises:
+            ValueError: If global_pool, which is timm's, is neither None nor "avg".
+        """
+        if global_pool not in (None, "avg"):
+            raise ValueError(f"{type(self).__name__} pools by the average only, found global_pool={global_pool!r}.")
+        self.num_classes = num_classes
+        self.fc = make_classifier(self.num_features, num_classes).to(next(self.parameters()))
 
     @abstractmethod
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

@@ -95,6 +95,8 @@ class EnergyMonitor(Callback):
             "versions": {name: version(name) for name in ("torch", "timm", "lightning", "snn-zoo")}
             | {"python": platform.python_version(), "device": str(pl_module.device)},
         }
+        if pl_module.exit_curve:
+            record["early_exit"] = pl_module.exit_curve
         if trainer.ckpt_path:
             record["checkpoint"] = fingerprint(Path(trainer.ckpt_path))  # whose numbers these are
         if "teacher" in self.measurements:

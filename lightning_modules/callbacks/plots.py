@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, confusion matrix, firing rates, a spike raster."""
+"""Pictures of a run: learning curves, confusion matrix, firing rates, a spike raster, early exit."""
 
 import csv
 from collections import defaultdict
@@ -16,7 +16,7 @@ from zoo.model import spiking_neurons
 
 
 class Plots(Callback):
-    """Draws into `<run>/plots`: `learning_curves.png` after `fit`, the other three after `test`."""
+    """Draws into `<run>/plots`: `learning_curves.png` after `fit`, the others after `test`."""
 
     def __init__(self) -> None:
         self.confusion: MulticlassConfusionMatrix | None = None
@@ -71,6 +71,8 @@ class Plots(Callback):
         if self.rates:
             save(draw_firing_rates(self.rates), trainer, "firing_rates")
             save(draw_raster(self.raster), trainer, "spike_raster")
+        if pl_module.exit_curve:
+            save(draw_exit_curve(pl_module.exit_curve), trainer, "early_exit")
 
 
 def read_curves(run: Path) -> dict[str, dict[int, float]]:
@@ -158,6 +160,18 @@ def draw_raster(raster: dict[str, Tensor]) -> Figure:
         axes.axis("off")
     figure.supxlabel("step")
     figure.supylabel("neuron")
+    return figure
+
+
+def draw_exit_curve(curve: dict[str, list[dict[str, float]]]) -> Figure:
+    """Accuracy over mean steps of a student that stops early, one line for every score."""
+    figure = Figure(figsize=(4.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for score, rows in curve.items():
+        axes.plot([row["mean_steps"] for row in rows], [row["acc"] for row in rows], marker=".", label=score)
+    axes.set(xlabel="mean steps", ylabel="accuracy", title="early exit: one dot for every threshold")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
     return figure
 
 

@@ -10,6 +10,7 @@ from .feature_mse import FeatureMSE
 from .first_spike import FirstSpike
 from .logit_kd import LogitKD
 from .max_cross_entropy import MaxCrossEntropy
+from .per_step import PerStep
 from .shaped_cross_entropy import ShapedCrossEntropy
 from .tet import TET
 from .wsld import WSLD
@@ -24,5 +25,6 @@ __all__ = [
     "LogitKD",
     "MaxCrossEntropy",
     "Objective",
+    "PerStep",
     "ShapedCrossEntropy",
 ]

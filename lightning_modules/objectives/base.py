@@ -24,6 +24,8 @@ class Objective(nn.Module, ABC):
     """
 
     needs_teacher: ClassVar[bool] = False
+    per_step: bool = False
+    """Whether the term is a mean over steps that each stand alone; else it is defined on the mean over time."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

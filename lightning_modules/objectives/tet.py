@@ -38,6 +38,8 @@ class TET(Objective):
         1.1269
     """
 
+    per_step = True
+
     def __init__(self, weight: float = 1.0, lam: float = 0.0, phi: float = 1.0, label_smoothing: float = 0.0) -> None:
         super().__init__(weight)
         if not 0 <= lam <= 1:

@@ -141,3 +141,11 @@ def test_half_weights_are_refused(data_args, adam, blobs, trainer):
     module = ClassificationModule(model="sew_resnet_tiny", optimizer=adam, **data_args)
     with pytest.raises(ValueError, match="precision bf16-true .* Use bf16-mixed"):
         trainer(precision="bf16-true").fit(module, blobs)
+
+
+def test_convolutions_run_channels_last(data_args, adam):
+    module = ClassificationModule(model="sew_resnet_tiny", optimizer=adam, **data_args)
+    kernels = [p for p in module.model.parameters() if p.ndim == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    feature = module.model.forward_features(torch.randn(1, 2, module.model.in_chans, 8, 8))
+    assert feature.flatten(0, 1).is_contiguous(memory_format=torch.channels_last), "a neuron keeps the layout"

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from zoo.layers import init_convolutions, make_classifier, over_time
+from zoo.layers import SequenceDropout, init_convolutions, make_classifier, over_time
 
 
 def test_over_time_is_the_layer_on_every_frame():
@@ -15,6 +15,17 @@ def test_norms_see_time_and_batch_together():
     torch.testing.assert_close(y.mean((0, 1, 3, 4)), torch.zeros(2), atol=1e-6, rtol=0)
     torch.testing.assert_close(y.var((0, 1, 3, 4), correction=0), torch.ones(2), atol=1e-4, rtol=0)
     assert y[3].var() > 2 * y[0].var()  # frames keep their differences
+
+
+def test_dropout_keeps_its_mask_over_time():
+    dropout, x = SequenceDropout(0.25), torch.rand(5, 40, 50) + 1
+    y = dropout(x)
+    kept = y != 0
+    assert torch.equal(kept, kept[:1].expand_as(kept))
+    assert 0.7 < kept.float().mean() < 0.8
+    torch.testing.assert_close(y[kept], x[kept] / 0.75)
+    assert not torch.equal(kept, dropout(x) != 0), "every call has a mask of its own"
+    assert dropout.eval()(x) is x
 
 
 def test_no_classes_no_classifier():

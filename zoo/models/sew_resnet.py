@@ -13,7 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers import init_convolutions, make_classifier, over_time
+from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 
@@ -149,7 +149,7 @@ class SEWResNet(SpikingModel):
             self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
 
         self.num_features = chans
-        self.head_drop = nn.Dropout(drop_rate)
+        self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 
@@ -166,17 +166,6 @@ class SEWResNet(SpikingModel):
         """Global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
         x = self.head_drop(x.mean((-2, -1)))
         return x if pre_logits else self.fc(x)
-
-    def get_classifier(self) -> nn.Module:
-        """See `SpikingModel`."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """See `SpikingModel`."""
-        if global_pool not in (None, "avg"):
-            raise ValueError(f"SEWResNet pools by the average only, found global_pool={global_pool!r}.")
-        self.num_classes = num_classes
-        self.fc = make_classifier(self.num_features, num_classes).to(self.conv1.weight)  # its device and dtype
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""

@@ -11,7 +11,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import init_convolutions, make_classifier, over_time
+from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 
@@ -73,7 +73,7 @@ class SpikingVGG(SpikingModel):
             self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
         self.pool = nn.MaxPool2d(2)
         self.num_features = chans
-        self.head_drop = nn.Dropout(drop_rate)
+        self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 
@@ -88,17 +88,6 @@ class SpikingVGG(SpikingModel):
         """Max-pool, global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
         x = self.head_drop(over_time(x, self.pool).mean((-2, -1)))
         return x if pre_logits else self.fc(x)
-
-    def get_classifier(self) -> nn.Module:
-        """See `SpikingModel`."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """See `SpikingModel`."""
-        if global_pool not in (None, "avg"):
-            raise ValueError(f"SpikingVGG pools by the average only, found global_pool={global_pool!r}.")
-        self.num_classes = num_classes
-        self.fc = make_classifier(self.num_features, num_classes).to(self.encoder.conv.weight)  # its device and dtype
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""

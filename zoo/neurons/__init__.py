@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import check_arguments, unknown
-from .base import Neuron
+from .base import Neuron, carry_state, override_surrogate
 from .integrate_and_fire import IF
+from .leaky import Leaky
 from .lif import LIF
 from .plif import PLIF
-from .surrogate import SURROGATES, ATan, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
+from .surrogate import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
 
 __all__ = [
     "IF",
@@ -17,17 +18,21 @@ __all__ = [
     "PLIF",
     "SURROGATES",
     "ATan",
+    "Gaussian",
+    "Leaky",
     "Neuron",
     "NeuronSpec",
     "Rectangle",
     "Sigmoid",
     "Surrogate",
     "Triangle",
+    "carry_state",
     "make_neuron",
     "make_surrogate",
+    "override_surrogate",
 ]
 
-NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF}
+NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF, "leaky": Leaky}
 
 NeuronSpec = str | Mapping[str, Any]
 """A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}."""

@@ -1,27 +1,24 @@
-"""The contract of a spiking neuron, and its one loop over time."""
+"""The contract of a spiking neuron, and what holds for all of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from .functional import Number, leaky
 from .surrogate import make_surrogate
+
+State = tuple[Tensor, ...]
+"""What a neuron remembers between two steps: one tensor [N, ...] for each variable."""
 
 
 class Neuron(nn.Module, ABC):
     r"""Maps an input current X [T, N, ...] to spikes S [T, N, ...] in {0, 1}.
 
-    Each step t charges, fires and resets, in this order:
-
-        H_t = charge(V_{t-1}, X_t)
-        S_t = 1[H_t >= v_threshold]
-        V_t = H_t (1 - S_t) + v_reset S_t      hard reset (v_reset is a number)
-        V_t = H_t - v_threshold S_t            soft reset (v_reset is None)
-
-    with V_0 = v_reset (0 for a soft reset). The potential lives inside `forward`: it starts at V_0 in every call, is
-    never in the `state_dict`, and there is nothing to reset between batches.
+    The state lives inside `forward`: it starts anew in every call, is never in the `state_dict`, and there is nothing
+    to reset between batches. `carry_state` makes it last from call to call, for a block of code.
 
     Args:
         v_threshold: Potential at which the neuron fires; it fires at equality.
@@ -47,29 +44,26 @@ class Neuron(nn.Module, ABC):
         self.v_reset = v_reset
         self.detach_reset = detach_reset
         self.surrogate = make_surrogate(surrogate)
+        self.carries = False
+        self.state: State | None = None
 
     @abstractmethod
-    def charge(self, v: Tensor, x: Tensor) -> Tensor:
-        """The potential H before firing, from the potential v and the current x of one step, both [N, ...]."""
+    def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
+        """The neuron as a function: spikes [T, N, ...] of x [T, N, ...] and a state, and the state after step T.
+
+        Args:
+            x: Currents.
+            state: What it remembers before the first step; None to start anew.
+            final: Whether the state after step T is wanted; it may be empty if not.
+        """
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes [T, N, ...] of the current x [T, N, ...]."""
-        v = torch.full_like(x[0], self.v_reset or 0.0)
-        spikes = []
-        for current in x.unbind(0):
-            h = self.charge(v, current)
-            spike = self.surrogate(h - self.v_threshold)
-            spikes.append(spike)
-            v = self.reset(h, spike.detach() if self.detach_reset else spike)
-        return torch.stack(spikes)
-
-    def reset(self, h: Tensor, spike: Tensor) -> Tensor:
-        """The potential V after firing, from the potential H before it, both [N, ...]."""
-        if self.v_reset is None:
-            return h - self.v_threshold * spike
-        if self.detach_reset:  # the same values and gradient as below, in one pass over memory
-            return h.masked_fill(spike.bool(), self.v_reset)
-        return h * (1 - spike) + self.v_reset * spike
+        if not self.carries:
+            return self.steps(x, final=False)[0]
+        spikes, state = self.steps(x, self.state)
+        self.state = tuple(part.detach() for part in state)
+        return spikes
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""
@@ -77,3 +71,94 @@ class Neuron(nn.Module, ABC):
             f"v_threshold={self.v_threshold}, v_reset={self.v_reset}, detach_reset={self.detach_reset}, "
             f"surrogate={self.surrogate}"
         )
+
+
+class Dynamics(NamedTuple):
+    """The numbers of `functional.leaky`: H_t = decay V_{t-1} + gain X_t + shift, firing at the threshold."""
+
+    decay: Number
+    gain: Number
+    shift: Number
+    threshold: Number
+
+
+class LeakyNeuron(Neuron):
+    r"""A neuron with one potential, whose numbers are one for the whole layer.
+
+    Each step t charges, fires and resets, in this order:
+
+        H_t = charge(V_{t-1}, X_t)
+        S_t = 1[H_t >= v_threshold]
+        V_t = H_t (1 - S_t) + v_reset S_t      hard reset (v_reset is a number)
+        V_t = H_t - v_threshold S_t            soft reset (v_reset is None)
+
+    with V_0 = v_reset (0 for a soft reset). A subclass says how it charges by its `dynamics`. Arguments: `Neuron`.
+    """
+
+    @abstractmethod
+    def dynamics(self) -> Dynamics:
+        """The numbers of one step; those that are learned are tensors of one element."""
+
+    def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
+        """See `Neuron`; the state is the potential V."""
+        v = state[0] if state else None
+        settings = (self.v_reset, self.detach_reset, self.surrogate)
+        spikes, v = leaky(x, v, *self.dynamics(), *settings, final=final)
+        return spikes, (v,)
+
+
+def neurons_of(model: nn.Module) -> list[Neuron]:
+    """Every neuron layer of a model."""
+    return [module for module in model.modules() if isinstance(module, Neuron)]
+
+
+@contextmanager
+def carry_state(model: nn.Module) -> Iterator[None]:
+    """Let the neurons of a model go on where the last call left them, inside this block.
+
+    The first call starts anew. From call to call the state is detached: no gradient crosses. Afterwards all is as
+    before, also after an exception.
+
+    Example:
+        >>> import torch
+        >>> from zoo.neurons import IF
+        >>> neuron, x = IF(), torch.full((3, 1), 0.5)
+        >>> with carry_state(neuron):
+        ...     torch.cat([neuron(step[None]) for step in x]).flatten().tolist()
+        [0.0, 1.0, 0.0]
+    """
+    neurons = neurons_of(model)
+    try:
+        for neuron in neurons:
+            neuron.carries = True
+        yield
+    finally:
+        for neuron in neurons:
+            neuron.carries, neuron.state = False, None
+
+
+@contextmanager
+def override_surrogate(model: nn.Module, surrogate: str | Mapping[str, Any]) -> Iterator[None]:
+    """Give every neuron of a model another surrogate gradient, inside this block; attacks and analyses need it.
+
+    Raises:
+        ValueError: If the surrogate is unknown.
+
+    Example:
+        >>> from zoo.neurons import IF
+        >>> neuron = IF()
+        >>> with override_surrogate(neuron, {"name": "sigmoid", "alpha": 10.0}):
+        ...     neuron.surrogate
+        Sigmoid(alpha=10.0)
+        >>> neuron.surrogate
+        ATan(alpha=2.0)
+    """
+    other, neurons = make_surrogate(surrogate), neurons_of(model)
+    before = [neuron.surrogate for neuron in neurons]
+    try:
+        for neuron in neurons:
+            neuron.surrogate = other
+        yield
+    finally:
+        for neuron, own in zip(neurons, before, strict=True):
+            neuron.surrogate = own

@@ -1,12 +1,10 @@
 """The integrate-and-fire neuron."""
 
-from torch import Tensor
-
-from .base import Neuron
+from .base import Dynamics, LeakyNeuron
 
 
-class IF(Neuron):
-    r"""Integrate and fire: H_t = V_{t-1} + X_t. Firing, reset and arguments: `Neuron`.
+class IF(LeakyNeuron):
+    r"""Integrate and fire: H_t = V_{t-1} + X_t. Firing, reset and arguments: `LeakyNeuron`.
 
     The neuron of SEW-ResNet on ImageNet (Fang et al. 2021, arXiv:2102.04159).
 
@@ -16,6 +14,6 @@ class IF(Neuron):
         [0.0, 1.0, 0.0]
     """
 
-    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+    def dynamics(self) -> Dynamics:
         """See the class."""
-        return v + x
+        return Dynamics(1.0, 1.0, 0.0, self.v_threshold)

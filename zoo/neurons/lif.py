@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from .base import Neuron
+from .base import Dynamics, LeakyNeuron
 
 
-class LIF(Neuron):
-    r"""Leaky integrate and fire. Firing, reset and the other arguments: `Neuron`.
+class LIF(LeakyNeuron):
+    r"""Leaky integrate and fire. Firing, reset and the other arguments: `LeakyNeuron`.
 
         H_t = V_{t-1} + (X_t - (V_{t-1} - v_rest)) / tau      decay_input=True
         H_t = V_{t-1} - (V_{t-1} - v_rest) / tau + X_t        decay_input=False
@@ -37,12 +34,10 @@ class LIF(Neuron):
         self.tau = tau
         self.decay_input = decay_input
 
-    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+    def dynamics(self) -> Dynamics:
         """See the class."""
-        # The equations of the class, regrouped so that each is one pass over memory when v_rest = 0.
-        rate, rest = 1 / self.tau, self.v_reset or 0.0
-        h = v.lerp(x, rate) if self.decay_input else torch.add(x, v, alpha=1 - rate)
-        return h + rest * rate if rest else h
+        rate = 1 / self.tau
+        return Dynamics(1 - rate, rate if self.decay_input else 1.0, (self.v_reset or 0.0) * rate, self.v_threshold)
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""

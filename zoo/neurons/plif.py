@@ -4,18 +4,18 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .base import Neuron
+from .base import Dynamics, LeakyNeuron
 
 
-class PLIF(Neuron):
+class PLIF(LeakyNeuron):
     r"""LIF whose leak is learned, one number per layer: 1/tau = sigmoid(w), w_0 = -ln(tau - 1).
 
         H_t = V_{t-1} + (X_t - (V_{t-1} - v_rest)) sigmoid(w)      decay_input=True
         H_t = V_{t-1} - (V_{t-1} - v_rest) sigmoid(w) + X_t        decay_input=False
 
-    Firing, reset and the other arguments: `Neuron`. Source: Fang et al. 2021, arXiv:2007.05785.
+    Firing, reset and the other arguments: `LeakyNeuron`. Source: Fang et al. 2021, arXiv:2007.05785.
 
     Args:
         tau: Initial membrane time constant, in steps, > 1.
@@ -33,11 +33,11 @@ class PLIF(Neuron):
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
         self.decay_input = decay_input
 
-    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+    def dynamics(self) -> Dynamics:
         """See the class."""
-        rate = self.w.sigmoid().to(x.dtype)
-        leak = (v - (self.v_reset or 0.0)) * rate
-        return v - leak + (x * rate if self.decay_input else x)
+        rate = self.w.sigmoid()
+        rest = self.v_reset or 0.0
+        return Dynamics(1 - rate, rate if self.decay_input else 1.0, rest * rate if rest else 0.0, self.v_threshold)
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""

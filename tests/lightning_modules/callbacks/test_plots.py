@@ -9,7 +9,7 @@ def test_draws_a_tested_student(blobs, data_args, adam, trainer, tmp_path):
     module = ClassificationModule(model="spiking_vgg_tiny", optimizer=adam, **data_args)
     trainer(callbacks=[Plots()]).test(module, blobs, verbose=False)
     names = {path.name for path in (tmp_path / "plots").iterdir()}
-    assert names == {"confusion_matrix.png", "firing_rates.png", "spike_raster.png"}
+    assert names == {"confusion_matrix.png", "early_exit.png", "firing_rates.png", "spike_raster.png"}
     assert all((tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in names)
     assert not any(layer._forward_hooks for layer in module.modules())
 

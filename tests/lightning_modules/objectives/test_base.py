@@ -21,6 +21,7 @@ TERMS = {
     "BKD": {"blur": 0.0},
     "BKD pooled": {"blur": 0.0, "reduce": "pool"},
     "BKD as published": {"blur": 0.0, "alpha_sum": 7e-5},
+    "PerStep": {"objective": objectives.LogitKD()},
 }
 
 
@@ -112,7 +113,7 @@ def test_a_term_that_needs_a_teacher_says_so(term, student, target):
 @pytest.mark.parametrize("name", sorted({name.split()[0] for name in TERMS}))
 def test_a_negative_weight_is_refused(name, weight):
     with pytest.raises(ValueError, match=f"weight of {name} must be >= 0"):
-        getattr(objectives, name)(weight=weight)
+        getattr(objectives, name)(**TERMS[name] | {"weight": weight})
 
 
 def test_the_weight_is_not_applied_here(student, target):

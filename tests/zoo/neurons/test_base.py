@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.neurons import IF, LIF, NEURONS, PLIF, make_neuron
+from zoo.neurons import IF, LIF, NEURONS, PLIF, Rectangle, carry_state, make_neuron, override_surrogate
 
 SETTINGS = [
     {"name": "if"},
@@ -88,7 +88,7 @@ def test_gradient_equals_the_chain_rule_by_hand(setting, detach):
 @pytest.mark.parametrize("name", NEURONS)
 def test_fires_at_equality(name):
     neuron = make_neuron({"name": name, "v_threshold": 0.5})
-    current = torch.tensor([[0.5 if name == "if" else 1.0]])  # charges to exactly 0.5
+    current = torch.tensor([[0.5 if name in ("if", "leaky") else 1.0]])  # charges to exactly 0.5
     assert neuron(current).item() == 1.0
     assert neuron(current - 1e-6).item() == 0.0
 
@@ -98,7 +98,7 @@ def test_state_starts_anew_and_is_never_saved(name):
     neuron = make_neuron(name)
     x = torch.rand(5, 4) * 2
     assert torch.equal(neuron(x), neuron(x))
-    assert set(neuron.state_dict()) == ({"w"} if name == "plif" else set())
+    assert set(neuron.state_dict()) == {"plif": {"w"}, "leaky": {"leak", "v_threshold"}}.get(name, set())
 
 
 @every_setting
@@ -148,3 +148,34 @@ def test_print_shows_the_numbers():
     assert "tau=3.0" in repr(LIF(tau=3.0))
     assert "tau=4" in repr(PLIF(tau=4.0))
     assert "ATan(alpha=2.0)" in repr(IF())
+
+
+@every_setting
+def test_a_carried_state_equals_one_sequence(setting):
+    """In chunks, whatever their lengths; the gradient stops between them, and nothing is left behind."""
+    neuron, x = make_neuron(setting), (torch.randn(7, 5, 3) + 0.5).requires_grad_()
+    with carry_state(neuron):
+        chunks = [neuron(part) for part in x.split([1, 4, 2])]
+    assert torch.equal(torch.cat(chunks), neuron(x))
+    (grad,) = torch.autograd.grad(chunks[-1].sum(), x)
+    assert not grad[:5].any()
+    assert neuron.state is None
+    with pytest.raises(ZeroDivisionError), carry_state(neuron):
+        neuron(x)
+        raise ZeroDivisionError
+    assert torch.equal(neuron(x), neuron(x))
+
+
+def test_another_surrogate_for_a_block():
+    """Spikes stay, gradients change; all is as before afterwards, also after an exception."""
+    model, x = torch.nn.Sequential(make_neuron("lif"), make_neuron("plif")), torch.randn(4, 6, requires_grad=True)
+    own = [neuron.surrogate for neuron in model]
+    (before,) = torch.autograd.grad(model(x).sum(), x)
+    with pytest.raises(ZeroDivisionError), override_surrogate(model, {"name": "rectangle", "width": 0.5}):
+        assert [neuron.surrogate for neuron in model] == [Rectangle(0.5)] * 2
+        inside = model(x)
+        (other,) = torch.autograd.grad(inside.sum(), x)
+        raise ZeroDivisionError
+    assert [neuron.surrogate for neuron in model] == own
+    assert torch.equal(inside, model(x))
+    assert not torch.allclose(before, other)

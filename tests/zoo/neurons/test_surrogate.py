@@ -3,15 +3,28 @@
 import copy
 import math
 import pickle
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
 
-from zoo.neurons import SURROGATES, ATan, Rectangle, Sigmoid, Triangle, make_surrogate
+from zoo.neurons import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Triangle, make_surrogate
 
 CASES = [ATan(), ATan(5.0), Sigmoid(), Sigmoid(1.5), Triangle(), Triangle(0.4), Rectangle(), Rectangle(3.0)]
-PEAKS = [1.0, 2.5, 1.0, 0.375, 1.0, 2.5, 1.0, 1 / 3]  # alpha/2, alpha/4, 1/gamma, 1/width: the docstrings' formulas
+CASES += [Gaussian(), Gaussian(0.2)]
+PEAKS = [
+    1.0,
+    2.5,
+    1.0,
+    0.375,
+    1.0,
+    2.5,
+    1.0,
+    1 / 3,
+    0.797885,
+    1.994711,
+]  # alpha/2, alpha/4, 1/gamma, 1/width: the docstrings' formulas
 
 
 def slope(spike, x: float) -> float:
@@ -26,6 +39,8 @@ def slope(spike, x: float) -> float:
             return max(0.0, gamma - abs(x)) / gamma**2
         case Rectangle(width):
             return 1 / width if abs(x) < width / 2 else 0.0
+        case Gaussian(sigma):
+            return NormalDist(0, sigma).pdf(x)
     raise AssertionError(spike)
 
 
@@ -113,7 +128,10 @@ def test_json():
 @pytest.mark.parametrize(
     ("specification", "message"),
     [
-        ("atn", r"Unknown surrogate 'atn'\. Did you mean 'atan'\? Accepted: atan, rectangle, sigmoid, triangle\."),
+        (
+            "atn",
+            r"Unknown surrogate 'atn'\. Did you mean 'atan'\? Accepted: atan, gaussian, rectangle, sigmoid, triangle\.",
+        ),
         ("ATan", r"Did you mean 'atan'"),
         ({"alpha": 2.0}, r"Unknown surrogate 'None'"),
         (None, r"Unknown surrogate 'None'"),

@@ -1,0 +1,260 @@
+"""Whole ladders on the digits, of a student of two layers; one of them is killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import zoo
+from cli import main
+from lightning_modules.ladder import parse, refuse_silence
+from zoo.checkpoint import run_results
+from zoo.model import spiking_neurons
+
+ROOT = Path(__file__).parents[2]
+RECIPE = str(ROOT / "configs/digits/ladder.yaml")
+TINY = ["--model.model_args.stages", "[[8], [16]]", "--data.batch_size", "128"]
+
+
+def ladder(run, *changes, steps="2,1", epochs="1"):
+    main(["ladder", "--config", RECIPE, "--run", str(run), "--steps", steps, "--epochs", epochs, *TINY, *changes])
+
+
+def state(run, name="best"):
+    return torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory):
+    """A ladder of three rungs, made once and only read."""
+    run = tmp_path_factory.mktemp("ladder")
+    with torch.random.fork_rng(devices=[]):
+        ladder(run, steps="3,2,1", epochs="2,1,1")
+    return run
+
+
+def test_every_rung_is_a_run_that_starts_from_the_one_above(climbed):
+    for steps, epochs in ((3, 2), (2, 1), (1, 1)):
+        run = climbed / f"T{steps}"
+        checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+        assert checkpoint["epoch"] + 1 == epochs
+        assert run_results(run)["num_steps"] == steps
+        assert zoo.create_model(str(run)).num_steps == steps
+        recipe = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]
+        assert recipe["model"] == ("spiking_vgg_tiny" if steps == 3 else str(climbed / f"T{steps + 1}"))
+        assert recipe["model_args"]["num_steps"] == steps
+        # A fresh optimiser: it counts the steps of this rung only.
+        optimizer = checkpoint["optimizer_states"][0]["state"].values()
+        assert {int(entry["step"]) for entry in optimizer} == {epochs * 10}
+
+
+def test_before_is_the_rung_above_shown_fewer_steps(climbed):
+    from datamodules import DigitsDataModule
+
+    data = DigitsDataModule(batch_size=128)
+    data.setup("test")
+    for steps in (2, 1):
+        model = zoo.create_model(str(climbed / f"T{steps + 1}"), num_steps=steps).eval()
+        with torch.no_grad():
+            right = [(model(x).argmax(-1) == y).float() for x, y in data.test_dataloader()]
+        recorded = json.loads((climbed / f"T{steps}/start/results.json").read_text())["metrics"]["acc"]
+        assert torch.cat(right).mean().item() == pytest.approx(recorded, abs=1e-6)
+
+
+def test_the_full_state_goes_down(climbed):
+    """Thresholds and leaks are learned, and a rung begins with those of the one above: one epoch moves them little."""
+    names = {key for key in state(climbed / "T3") if key.endswith((".leak", ".v_threshold"))}
+    assert len(names) == 4
+    for name in names:
+        first, second = (state(climbed / run)[name].item() for run in ("T3", "T2"))
+        initial = 0.9 if name.endswith("leak") else 1.0
+        assert first != initial
+        assert abs(second - first) < 0.05
+        assert state(climbed / "T1")[name] <= (1 if name.endswith("leak") else 10)
+    leaks = [name for name in names if name.endswith(".leak")]
+    assert all(state(climbed / "T1")[name] == state(climbed / "T2")[name] for name in leaks), "T = 1 has no past"
+
+
+def test_the_table(climbed, capsys):
+    before = {path: path.stat().st_mtime_ns for path in climbed.rglob("*.ckpt")}
+    ladder(climbed, steps="3,2,1", epochs="2,1,1")  # finished: nothing is trained again
+    assert {path: path.stat().st_mtime_ns for path in climbed.rglob("*.ckpt")} == before
+    shown = " ".join(capsys.readouterr().out.split())
+    rungs = json.loads((climbed / "ladder.json").read_text())["rungs"]
+    assert [rung["num_steps"] for rung in rungs] == [3, 2, 1]
+    assert rungs[0]["acc_before"] is None
+    for rung in rungs:
+        results = run_results(climbed / f"T{rung['num_steps']}")
+        assert rung["acc"] == results["metrics"]["acc"]
+        assert rung["energy_uj"] == pytest.approx(results["measurement"]["energy_uj"]["effective"], abs=1e-6)
+        for words in (f"{rung['acc']:.2%}", f"{rung['firing_rate']:.3f}", f"{rung['energy_uj']:.2f}"):
+            assert words in shown
+    assert "4.6 pJ a MAC, 0.9 pJ an AC (45 nm fp32)" in shown
+    assert "binary activations" in shown
+
+
+def test_a_ladder_can_be_shorter_or_other_only_elsewhere(climbed, capsys):
+    ladder(climbed, steps="3,2", epochs="2,1")
+    ladder(climbed, steps="3,2,1", epochs="2,1,1")
+    capsys.readouterr()
+    for changes, words in (
+        ({"steps": "3,1", "epochs": "2,1"}, "steps was [3, 2, 1], now [3, 1]"),
+        ({"steps": "3,2,1", "epochs": "2,2,1"}, "epochs was [2, 1, 1], now [2, 2, 1]"),
+    ):
+        with pytest.raises(SystemExit):
+            ladder(climbed, **changes)
+        assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        ladder(climbed, "--kd", "true", steps="3,2,1", epochs="2,1,1")
+    assert "holds another ladder: kd was False, now True" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_an_interrupted_ladder_goes_on_to_the_same_result(tmp_path, how):
+    """Interrupted in the training of its second rung."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    ladder(whole, epochs="1,4")
+    command = ["ladder", "--config", RECIPE, "--run", str(broken), "--steps", "2,1", "--epochs", "1,4", *TINY]
+    process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *command], stdout=subprocess.DEVNULL, stderr=-3)
+    last = broken / "T1/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(how)
+    process.wait()
+    assert 0 < torch.load(last, weights_only=True)["epoch"] + 1 < 4, "the ladder was not interrupted in its middle"
+    first = (broken / "T2/checkpoints/last.ckpt").stat().st_mtime_ns
+
+    ladder(broken, epochs="1,4")
+    assert (broken / "T2/checkpoints/last.ckpt").stat().st_mtime_ns == first, "a finished rung stays as it is"
+    for name in ("best", "last"):
+        expected, found = state(whole / "T1", name), state(broken / "T1", name)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    rungs = [json.loads((run / "ladder.json").read_text())["rungs"] for run in (whole, broken)]
+    assert rungs[0] == rungs[1]
+
+
+def test_distillation_from_the_rung_above(tmp_path):
+    ladder(tmp_path, "--kd", "true")
+    recipe = yaml.safe_load((tmp_path / "T1/config.yaml").read_text())["model"]
+    assert recipe["class_path"].endswith("DistillationModule")
+    init = recipe["init_args"]
+    assert init["student"] == init["teacher"] == str(tmp_path / "T2")
+    assert [term["class_path"].rsplit(".", 1)[1] for term in init["objectives"]] == ["CrossEntropy", "LogitKD"]
+    results = run_results(tmp_path / "T1")
+    # The teacher answers in its own two steps, and as well as when it was tested.
+    assert results["metrics"]["teacher_acc"] == pytest.approx(run_results(tmp_path / "T2")["metrics"]["acc"], abs=1e-6)
+    assert not [key for key in state(tmp_path / "T1") if key.startswith("teacher.")]
+
+
+def test_a_recipe_with_a_teacher_keeps_its_own(tmp_path):
+    teacher = tmp_path / "teacher"
+    main(["fit", "--config", str(ROOT / "configs/digits/teacher.yaml"), "--run", str(teacher), "--trainer.max_epochs=1"])
+    settings = yaml.safe_load(Path(RECIPE).read_text())
+    settings["model"]["class_path"] = "DistillationModule"
+    init = settings["model"]["init_args"]
+    init["student"], init["student_args"] = init.pop("model"), init.pop("model_args") | {"stages": [[8], [16]]}
+    init["teacher"], init["objectives"] = str(teacher), [{"class_path": "CrossEntropy"}, {"class_path": "LogitKD"}]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    for kd, expected in (("false", str(teacher)), ("true", str(tmp_path / "true/T2"))):
+        options = ["--run", str(tmp_path / kd), "--steps", "2,1", "--epochs", "1", "--kd", kd, "--data.batch_size=128"]
+        main(["ladder", "--config", str(tmp_path / "recipe.yaml"), *options])
+        found = yaml.safe_load((tmp_path / kd / "T1/config.yaml").read_text())["model"]["init_args"]
+        assert found["teacher"] == expected
+        assert found["student_args"]["num_steps"] == 1
+
+
+def test_silence_stops_the_ladder_and_new_thresholds_help(tmp_path, capsys):
+    """The rung above is changed so that its second layer falls silent."""
+    ladder(tmp_path, steps="2")
+    layer = "model.stages.1.0.act.v_threshold"
+    for name in ("best", "last"):
+        path = tmp_path / f"T2/checkpoints/{name}.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        checkpoint["state_dict"][layer].fill_(50.0)
+        torch.save(checkpoint, path)
+    main(["test", "--config", str(tmp_path / "T2/config.yaml")])
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        ladder(tmp_path)
+    message = capsys.readouterr().err
+    for words in ("Spikes vanish at T = 1", "stages.1.0.act (0.00%) fire below 0.50%", "--recalibrate true"):
+        assert words in message
+    assert not (tmp_path / "T1/checkpoints").exists()
+    ladder(tmp_path, "--recalibrate", "true")
+    assert "thresholds set to" in capsys.readouterr().out
+    started = torch.load(tmp_path / "T1/start.ckpt", weights_only=True)["state_dict"]
+    assert started[layer] < 10
+    assert torch.equal(started["model.fc.weight"], state(tmp_path / "T2")["model.fc.weight"])
+    assert min(run_results(tmp_path / "T1")["measurement"]["firing_rates"].values()) > 0.005
+
+
+def test_silence_is_judged_by_the_rate():
+    results = {"measurement": {"firing_rates": {"a": 0.004, "b": 0.2}}}
+    with pytest.raises(ValueError, match=r"a \(0.40%\) fire below 0.50%"):
+        refuse_silence(results, 1, 0.005)
+    refuse_silence(results, 1, 0.0)
+
+
+def test_a_student_without_learned_thresholds(tmp_path, capsys):
+    ladder(tmp_path, "--model.model_args.neuron=lif")
+    model = zoo.create_model(str(tmp_path / "T1"))
+    assert {type(neuron).__name__ for neuron in spiking_neurons(model).values()} == {"LIF"}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        ladder(tmp_path / "other", "--model.model_args.neuron=lif", "--recalibrate=true")
+    assert "is learned. Choose neuron: {name: leaky}" in capsys.readouterr().err
+
+
+# Bad input, before any training ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--steps", "1,2,3"], "A ladder descends, every T below the one before; found --steps 1,2,3"),
+        (["--steps", "4,4,1"], "A ladder descends"),
+        (["--steps", "4,0"], "integers >= 1, separated by commas; found '4,0'"),
+        (["--steps", "4;2"], "found '4;2'"),
+        (["--steps", ""], "found ''"),
+        (["--steps", "3,2,1", "--epochs", "5,5"], "one for each of 3 rungs; found 5,5"),
+        (["--epochs", "0"], "--epochs are integers >= 1"),
+        (["--kd", "maybe"], "expected true or false, found 'maybe'"),
+        (["--ckpt_path", "last"], "--ckpt_path is not for a ladder"),
+        (["--overwrite=true"], "--overwrite=true is not for a ladder"),
+    ],
+)
+def test_bad_options(changes, words):
+    with pytest.raises(ValueError, match="ladder|--") as error:
+        parse(["--config", RECIPE, *changes])
+    assert words in str(error.value)
+
+
+def test_bad_input_through_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no_recipe.yaml").write_text("- a list\n")
+    for args, words in (
+        ([], "required: --config"),
+        (["--config", "missing.yaml"], "missing.yaml"),
+        (["--config", "no_recipe.yaml"], "is not a recipe"),
+        (["--config", RECIPE, "--run", "x", "--model.modle", "y"], "modle"),
+        (["--config", RECIPE, "--run", "y", "--model.model", "spiking_vgg_tinny"], "'spiking_vgg_tiny'"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["ladder", *args])
+        assert stop.value.code == 2
+        assert words in capsys.readouterr().err
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["ladder", "--help"])
+    assert stop.value.code == 0
+    assert "--recalibrate" in capsys.readouterr().out
