@@ -78,18 +78,18 @@ class SpokenDigitsDataModule(BaseDataModule):
     ) -> None:
         super().__init__(batch_size, num_workers, seed, augment=augment)
         for name, value, highest in (
-            ("dt", dt, duration),
             ("duration", duration, math.inf),
-            ("level", level, floor),
+            ("dt", dt, duration),
             ("floor", floor, 200.0),
+            ("level", level, floor),
         ):
             if not 0 < value <= highest:
                 raise ValueError(f"{name} must be > 0 and at most {highest:g}, got {value}.")
         held_out = [*test_speakers, *val_speakers]
         if not test_speakers or not val_speakers or len({*held_out}) < len(held_out) or not {*held_out} < {*SPEAKERS}:
             raise ValueError(
-                f"test_speakers and val_speakers must be some of {', '.join(SPEAKERS)}, at least one each, nobody twice "
-                f"and one left for training; got {list(test_speakers)} and {list(val_speakers)}."
+                f"test_speakers and val_speakers must be some of {', '.join(SPEAKERS)}, at least one each, nobody "
+                f"twice and one left for training; got {list(test_speakers)} and {list(val_speakers)}."
             )
         self.root, self.dt, self.duration, self.level, self.floor = root, dt, duration, level, floor
         self.speakers = {"test": tuple(test_speakers), "val": tuple(val_speakers)}
@@ -151,7 +151,7 @@ class Shift(nn.Module):
 
 
 def mel_bands(count: int) -> NDArray[np.float64]:
-    """Triangles [count, WINDOW + 1] over the bins of the spectrum, equally wide on the mel scale 2595 lg(1 + f / 700)."""
+    """Triangles [count, WINDOW + 1] over the bins of a spectrum, equally wide in mel, 2595 lg(1 + f / 700)."""
     edges = 700 * (10 ** (np.linspace(0, 2595 * math.log10(1 + RATE / 2 / 700), count + 2) / 2595) - 1)
     bins = np.linspace(0, RATE / 2, WINDOW + 1)
     left, middle, right = (edges[i : i + count, None] for i in range(3))
@@ -175,4 +175,4 @@ def read_recording(file: Path) -> NDArray[np.float32]:
             f"{file} has {kind[0]} channels of {8 * kind[1]} bit at {kind[2]} Hz; the data set has one of 16 bit at "
             f"{RATE} Hz. Convert it."
         )
-    return np.frombuffer(data, "<i2").astype(np.float32) / 2**15
+    return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(2**15)

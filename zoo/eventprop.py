@@ -41,9 +41,6 @@ from .errors import check_arguments
 from .neurons import Neuron
 from .neurons.base import State
 
-MIN_SLOPE = 1e-2
-"""Least slope I - theta (= tau_mem dV/dt at a spike) that the backward pass divides by."""
-
 
 @dataclass(frozen=True)
 class TimeConstants:
@@ -204,7 +201,7 @@ class EventPropLIF(Neuron):
         I <- I + X[n] + R S[n]
 
     Backward, E and the arrivals are read after the step's decay and before the neuron's own jump. A slope I - theta
-    below `MIN_SLOPE` (a spike that grazes the threshold, or whose current has passed its peak on the grid) is raised to
+    below `min_slope` (a spike that grazes the threshold, or whose current has passed its peak on the grid) is raised to
     it; `slopes` counts spikes and raised slopes in training, and the callback `EventPropMonitor` logs their ratio.
 
     Args:
@@ -218,6 +215,9 @@ class EventPropLIF(Neuron):
         spike_count: Regulariser of the spike counts, in JSON: arguments of `SpikeCount`.
         phantom: Whether a gradient in the last slot of a neuron that did not fire there is taken for lambda_V: the
             phantom spike of `first_spike_logits`.
+        min_slope: Least slope I - theta (tau_mem dV/dt at a spike) that the backward pass divides by. The coarser the
+            grid, the more spikes graze by its fault: 0.01 is for steps of a hundredth of the time constants, 0.1 for a
+            tenth.
 
     Raises:
         ValueError: If a number is out of range, the input is not binary, or its gradient is not that of spike times.
@@ -236,14 +236,18 @@ class EventPropLIF(Neuron):
         learn_delays: bool = True,
         spike_count: Mapping[str, float] | None = None,
         phantom: bool = False,
+        min_slope: float = 0.01,
     ) -> None:
         super().__init__(v_threshold=v_threshold)  # its surrogate is never asked
+        if not min_slope > 0:
+            raise ValueError(f"min_slope of an EventProp layer is divided by and must be > 0, found {min_slope!r}.")
         check_arguments("spike_count", SpikeCount, spike_count or {})
         self.times = times
         self.synapses = Synapses(in_features, out_features, times.dt, max_delay, learn_delays)
         self.recurrent = nn.Linear(out_features, out_features, bias=False) if recurrent else None
         self.spike_count = SpikeCount(**spike_count) if spike_count else None
         self.phantom = phantom
+        self.min_slope = min_slope
         self.register_buffer("slopes", torch.zeros(2), persistent=False)
         self.init_weights()
 
@@ -252,7 +256,7 @@ class EventPropLIF(Neuron):
         unit = self.v_threshold / self.times.peak / math.sqrt(self.synapses.in_features)
         nn.init.normal_(self.synapses.weight, 0.5 * unit if mean is None else mean, 0.25 * unit if std is None else std)
         if self.recurrent is not None:
-            nn.init.normal_(self.recurrent.weight, 0.0, 0.3 / math.sqrt(self.recurrent.in_features))
+            nn.init.normal_(self.recurrent.weight, 0.0, 0.3 * self.v_threshold / math.sqrt(self.recurrent.in_features))
 
     def charge(self, v: Tensor, x: Tensor) -> Tensor:
         """The potential before firing, from the potential v and the synaptic current x after the last step."""
@@ -281,7 +285,10 @@ class EventPropLI(nn.Module):
 
         V[n] <- a V + charge I        I <- b I + X[n]
 
-    Backward, `lambda_V -= gV[n] / tau_mem` after E and the arrivals of step n are read, with gV the gradient of V.
+    Backward, `lambda_V -= gV[n] / tau_mem` after the arrivals of step n are read, with gV the gradient of V. E is read
+    midway in that jump, since a spike in step n meets V[n] if it comes earlier and misses it if it comes later. Either
+    side alone is off by half the jump, in every step with the same sign; where the loss is an integral over a long
+    trial, E itself is nearly 0, and the neurons below would learn from that alone.
 
     Args:
         in_features: Presynaptic neurons F.
@@ -454,7 +461,7 @@ class _Fire(torch.autograd.Function):
                 i += layer.recurrent(fired_n.to(i.dtype))  # through the module, so that its operations are counted
         slopes = currents[fired] - layer.v_threshold  # kept for the spikes only
         if layer.training:
-            layer.slopes += torch.stack([fired.sum(), (slopes < MIN_SLOPE).sum()])
+            layer.slopes += torch.stack([fired.sum(), (slopes < layer.min_slope).sum()])
         ctx.save_for_backward(fired, slopes, recurrent)
         ctx.layer = layer
         return fired.to(current.dtype)
@@ -464,7 +471,7 @@ class _Fire(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         fired, slopes, recurrent = ctx.saved_tensors
         layer, times = ctx.layer, ctx.layer.times
-        slopes = slopes.clamp_min(MIN_SLOPE)
+        slopes = slopes.clamp_min(layer.min_slope)
         inverse = torch.zeros_like(grad)
         inverse[fired] = 1 / slopes
         if layer.spike_count is not None:  # a jump of its own; times the slope, since the loop divides by it
@@ -512,6 +519,7 @@ class _Integrate(torch.autograd.Function):
             v.mul_(times.a)
             torch.sub(v, i, out=e[n])
             v.sub_(grad[n], alpha=1 / times.tau_mem)
+        e.sub_(grad, alpha=0.5 / times.tau_mem)
         return of_current.mul_(-times.tau_syn), e, None
 
 

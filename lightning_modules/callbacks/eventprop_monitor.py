@@ -11,7 +11,7 @@ from zoo.eventprop import EventPropLIF, Synapses, check_not_mixed
 class EventPropMonitor(Callback):
     """Logs `train/raised_slopes` and `train/clamped_delays` per epoch, and refuses mixed networks.
 
-    The first is the share of spikes whose slope I - theta was raised to `zoo.eventprop.MIN_SLOPE` in the backward
+    The first is the share of spikes whose slope I - theta was raised to the layer's `min_slope` in the backward
     pass, where their gradient is not exact; the second, with delays, the share of delays that were clamped to
     [0, max_delay]. Does nothing for a network without EventProp layers.
 

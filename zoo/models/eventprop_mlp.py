@@ -36,6 +36,7 @@ class EventPropMLP(SpikingModel):
         max_delay: Longest delay of the synapses into hidden layers, ms; 0 for no delays.
         learn_delays: Whether they are trained.
         spike_count: Regulariser of the hidden layers' spike counts: arguments of `zoo.eventprop.SpikeCount`.
+        min_slope: Least slope of a spike that the backward pass divides by, see `EventPropLIF`; raise it with dt.
         init: Mean and standard deviation of the input weights, one pair a layer, the readout's last; default: theirs.
         num_steps: Steps T of the noise that stands in for data when a checkpoint is checked without any.
         num_classes: Classes K.
@@ -59,6 +60,7 @@ class EventPropMLP(SpikingModel):
         max_delay: float = 0.0,
         learn_delays: bool = True,
         spike_count: Mapping[str, float] | None = None,
+        min_slope: float = 0.01,
         init: Sequence[Sequence[float]] | None = None,
         num_steps: int = 40,
         num_classes: int = 3,
@@ -68,13 +70,14 @@ class EventPropMLP(SpikingModel):
         check_layers(hidden, readout, init)
         self.readout = readout
         self.times = TimeConstants(tau_mem, tau_syn, dt)
-        self.v_threshold = v_threshold
+        self.neuron: dict[str, Any] = {"v_threshold": v_threshold, "min_slope": min_slope}
         self.init = [tuple(pair) for pair in init] if init else [(None, None)] * (len(hidden) + 1)
         self.layers = nn.ModuleList()
         self.feature_info = []
         chans = in_chans
+        options: dict[str, Any] = {"max_delay": max_delay, "learn_delays": learn_delays, "spike_count": spike_count}
         for index, width in enumerate(hidden):
-            layer = EventPropLIF(chans, width, self.times, v_threshold, recurrent, max_delay, learn_delays, spike_count)
+            layer = EventPropLIF(chans, width, self.times, recurrent=recurrent, **self.neuron, **options)
             layer.init_weights(*self.init[index])
             self.layers.append(layer)
             self.feature_info.append({"num_chs": width, "reduction": 1, "module": f"layers.{index}"})
@@ -90,7 +93,7 @@ class EventPropMLP(SpikingModel):
         if self.readout == "li":
             fc = EventPropLI(self.num_features, num_classes, self.times)
         else:
-            fc = EventPropLIF(self.num_features, num_classes, self.times, self.v_threshold, phantom=True)
+            fc = EventPropLIF(self.num_features, num_classes, self.times, **self.neuron, phantom=True)
         fc.init_weights(*self.init[-1])
         return fc
 
