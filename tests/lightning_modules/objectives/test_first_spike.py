@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from datamodules.yin_yang import YinYangDataModule
+from lightning_modules import ClassificationModule
 from lightning_modules.objectives import FirstSpike
 from zoo.model import Outputs
 
@@ -58,3 +60,23 @@ def test_only_first_spike_times(make_outputs, target):
 def test_numbers_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"{name} of FirstSpike"):
         FirstSpike(**{name: value})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_yin_yang_is_learned(trainer):
+    """Ten epochs of configs/yin_yang/first_spike.yaml."""
+    points = YinYangDataModule(batch_size=32, dt=0.2)
+    torch.manual_seed(0)
+    module = ClassificationModule(
+        model="eventprop_mlp_200",
+        model_args={"readout": "spike", "dt": 0.2, "init": [[1.5, 0.78], [0.93, 0.1]]},
+        objectives=[FirstSpike()],
+        optimizer=lambda groups: torch.optim.Adam(groups, lr=5e-3),
+        num_classes=3,
+        in_chans=5,
+        input_cfg=points.input_cfg,
+    )
+    run = trainer(max_epochs=10, limit_val_batches=0)
+    run.fit(module, points)
+    assert run.test(module, points, verbose=False)[0]["test/acc"] >= 0.93
