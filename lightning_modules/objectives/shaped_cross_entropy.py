@@ -46,7 +46,7 @@ class ShapedCrossEntropy(Objective):
         >>> from zoo.model import Outputs
         >>> late = Outputs(torch.tensor([[[0.0, 0.0]], [[4.0, 0.0]]]))  # T = 2: the answer comes in the second step
         >>> [round(ShapedCrossEntropy(shape=shape)(late, None, torch.tensor([0])).item(), 4) for shape in SHAPES]
-        [0.1269, 0.2604, 0.3133, 0.3133]
+        [0.1269, 0.2603, 0.3133, 0.3133]
     """
 
     def __init__(self, weight: float = 1.0, shape: str = "exp") -> None:
