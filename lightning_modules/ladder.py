@@ -11,8 +11,8 @@ may be distilled from it. T counts how often a still image is shown; in a sequen
 
 An interrupted ladder goes on where it stopped when the command is given again; a rung is finished once it was tested.
 
-Source: Chowdhury, Rathi and Roy, Towards ultra low latency spiking neural networks for vision and sequential tasks using
-temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from the rung above is ours.
+Source: Chowdhury, Rathi and Roy, Towards ultra low latency spiking neural networks for vision and sequential tasks
+using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from the rung above is ours.
 """
 
 import argparse

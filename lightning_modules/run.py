@@ -205,8 +205,8 @@ def callbacks(run: Path, command: str) -> list[Callback]:
 def find_checkpoint(checkpoints: Path, asked: str | None, command: str) -> str | None:
     """The checkpoint file that a command starts from.
 
-    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best. With `none`
-    the model is taken as it is created: a published checkpoint, say, is tested on other data.
+    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best. With
+    `none` the model is taken as it is created: a published checkpoint, say, is tested on other data.
 
     Raises:
         FileNotFoundError: If it does not exist.

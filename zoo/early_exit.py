@@ -10,8 +10,8 @@ After t of T steps a student answers with the mean logits so far, and a score in
     exit step    the first t with c_t > threshold, else T
 
 The released codes of both take the sum of the logits for m_t, with which the confidence grows with t by itself; here it
-is the mean, which is also what the student answers with in the end. With threshold 1 every sample sees all T steps; with
-threshold 0 every sample stops after the first, but for one whose logits are all equal under `entropy`.
+is the mean, which is also what the student answers with in the end. With threshold 1 every sample sees all T steps;
+with threshold 0 every sample stops after the first, but for one whose logits are all equal under `entropy`.
 """
 
 import math

@@ -23,13 +23,13 @@ class Leaky(LeakyNeuron):
         V_t = H_t - v_threshold S_t
 
     The reset is soft; its v_threshold is differentiated, its S_t is not. It is computed in units of the threshold, from
-    V / v_threshold and X / v_threshold, which changes no value but by rounding, and no gradient. With T = 1 the leak has
-    no effect, and a network of these neurons is one with binary activations.
+    V / v_threshold and X / v_threshold, which changes no value but by rounding, and no gradient. With T = 1 the leak
+    has no effect, and a network of these neurons is one with binary activations.
 
-    A call first brings the parameters back into their bounds, leak <= 1 and v_threshold >= 0.01, where an optimiser left
-    them. That is the clamp after the optimiser's step of the source, in a place that no training loop can forget. It is
-    logged, the first time in every layer. It costs one look at two numbers per call (a synchronisation on a GPU), and
-    none for frozen parameters.
+    A call first brings the parameters back into their bounds, leak <= 1 and v_threshold >= 0.01, where an optimiser
+    left them. That is the clamp after the optimiser's step of the source, in a place that no training loop can forget.
+    It is logged, the first time in every layer. It costs one look at two numbers per call (a synchronisation on a GPU),
+    and none for frozen parameters.
 
     Args:
         leak: Initial factor on the potential of the step before, in (0, 1].
