@@ -85,22 +85,27 @@ class Leaky(LeakyNeuron):
     @torch.no_grad()
     def clamp_parameters(self) -> None:
         """Bring leak and v_threshold back into their bounds, and say so once."""
+        bounds: dict[str, tuple[Any, float, float]]
         bounds = {"leak": (self.leak, -math.inf, 1.0), "v_threshold": (self.v_threshold, MIN_THRESHOLD, math.inf)}
         for name, (value, low, high) in bounds.items():
+            if torch.compiler.is_compiling():  # which cannot look at a value: always written, never logged
+                value.clamp_(low, high)
+                continue
             # Only a value out of bounds is written: writing spoils a graph that still waits for its backward pass, and
             # out of bounds it can only be after a step of the optimiser, when no graph waits.
-            if value.requires_grad and not low <= value <= high:  # type: ignore[attr-defined]
+            if value.requires_grad and not low <= value <= high:
                 if not self.said:
                     logger.warning(
                         "A learned %s of %.6g was clamped to [%g, %g]; later clamps of this layer are not logged.",
                         *(name, value, low, high),
                     )
                     self.said = True
-                value.clamp_(low, high)  # type: ignore[attr-defined]
+                value.clamp_(low, high)
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""
+        v_threshold: Any = self.v_threshold
         return (
-            f"leak={self.leak.item():.3g}, v_threshold={self.v_threshold.item():.3g}, surrogate={self.surrogate}, "
+            f"leak={self.leak.item():.3g}, v_threshold={v_threshold.item():.3g}, surrogate={self.surrogate}, "
             f"surrogate_scale={self.surrogate_scale}"
         )
