@@ -263,15 +263,16 @@ def _(x: Tensor, v: Any, learned: Any, *_: Any) -> tuple[Tensor, Tensor, Tensor]
 
 def save_leaky(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep the input, nothing else."""
-    x, v, learned, *ctx.settings, ctx.final = inputs
+    x, v, learned, *ctx.settings, _ = inputs
+    ctx.set_materialize_grads(False)  # the state after step T is often left alone, and zeros of its size are not free
     ctx.save_for_backward(x, v, learned)
 
 
-def leaky_gradient(ctx: Any, g: Tensor, g_end: Tensor) -> tuple[Any, ...]:
+def leaky_gradient(ctx: Any, g: Tensor | None, g_end: Tensor | None) -> tuple[Any, ...]:
     """Of x, v and `learned`; the other arguments have none."""
     x, v, learned = ctx.saved_tensors
-    found = torch.ops.snnzoo.leaky_backward(x, v, learned, g, g_end if ctx.final else None, *ctx.settings)
-    gx, gv, g_learned = found
+    g = torch.zeros_like(x) if g is None else g
+    gx, gv, g_learned = torch.ops.snnzoo.leaky_backward(x, v, learned, g, g_end, *ctx.settings)
     return gx, None if v is None else gv, None if learned is None else g_learned, *[None] * 7
 
 
@@ -338,15 +339,16 @@ def _(x: Tensor, state: Any, numbers: Tensor, *_: Any) -> tuple[Tensor, Tensor, 
 
 def save_adaptive(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep the input, nothing else."""
-    x, state, numbers, *ctx.settings, ctx.final = inputs
+    x, state, numbers, *ctx.settings, _ = inputs
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, state, numbers)
 
 
-def adaptive_gradient(ctx: Any, g: Tensor, g_end: Tensor) -> tuple[Any, ...]:
+def adaptive_gradient(ctx: Any, g: Tensor | None, g_end: Tensor | None) -> tuple[Any, ...]:
     """Of x, the state and the numbers; the other arguments have none."""
     x, state, numbers = ctx.saved_tensors
-    found = torch.ops.snnzoo.adaptive_backward(x, state, numbers, g, g_end if ctx.final else None, *ctx.settings)
-    gx, g_state, g_numbers = found
+    g = torch.zeros_like(x) if g is None else g
+    gx, g_state, g_numbers = torch.ops.snnzoo.adaptive_backward(x, state, numbers, g, g_end, *ctx.settings)
     return gx, None if state is None else g_state, g_numbers, *[None] * 5
 
 
@@ -398,4 +400,5 @@ def like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def laid_out_as(x: Tensor, other: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Another sequence of the shape of x, laid out as `like(x)`, without a copy if it is."""
     dtype = dtype or x.dtype
-    return other if other.stride() == strides(x) and other.dtype == dtype else like(x, dtype).copy_(other)
+    same = all(n == 1 or a == b for n, a, b in zip(x.shape, strides(x), other.stride(), strict=True))
+    return other if same and other.dtype == dtype else like(x, dtype).copy_(other)
