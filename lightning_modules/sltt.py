@@ -1,5 +1,6 @@
 """Spatial learning through time: training whose memory does not grow with the number of steps."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from zoo.neurons import carry_state
 
 if TYPE_CHECKING:
     from .base import ClassifierModule
+
+TEMPORAL = (
+    "SLTT leaves out every gradient from one time step to another, and this data is a sequence: what lies in the order "
+    "of its frames is learned badly or not at all. Compare with a run without sltt; save_memory: true is exact."
+)
 
 
 @dataclass
@@ -94,6 +100,8 @@ class SLTT:
         steps = len(x) if len(x) > 1 else model.num_steps
         chosen = self.steps_to_learn(steps)
         divisor = len(chosen) if self.normalise_by == "K" else steps
+        if len(x) > 1:
+            warnings.warn(TEMPORAL, stacklevel=2)
         teacher, logits = module.read_teacher(x), []
         with carry_state(model), one_step(model):
             for t in range(steps):
