@@ -58,6 +58,7 @@ class DelayedLinear(nn.Module):
     """
 
     needs_whole_sequence: ClassVar[bool] = True
+    """`zoo.neurons.carry_state` refuses it: the inputs of past steps are not kept from call to call."""
 
     sigma: Tensor
 
