@@ -61,7 +61,7 @@ class SLTT:
         """Refuse what it cannot train, before training.
 
         Raises:
-            ValueError: If the model has no steps, or a term of the loss needs them all.
+            ValueError: If the model has no steps, or one of its layers or a term of the loss needs them all.
         """
         if not isinstance(module.model, SpikingModel):
             raise ValueError("sltt trains spiking students; this model has no time steps. Leave sltt out.")
@@ -72,6 +72,8 @@ class SLTT:
                 f"wrap the term: {{class_path: PerStep, init_args: {{objective: {{class_path: {whole[0]}}}}}}}."
             )
         self.steps_to_learn(module.model.num_steps)
+        with carry_state(module.model):  # refuses a layer that needs whole sequences
+            pass
 
     def steps_to_learn(self, steps: int) -> list[int]:
         """The steps of a batch that are learned from, in order.

@@ -239,9 +239,12 @@ def kept_images(source: str | Path) -> Tensor | None:
 
 
 def noise_input(model: Network) -> Tensor:
-    """Standard normal noise [8, C, H, W] of the size that a model takes; always the same."""
+    """Noise of the size that a model takes, always the same: normal images [8, C, H, W], or spikes [T, 8, F]."""
     size = describe(model)["pretrained_cfg"]["input_size"]
-    return torch.randn(8, *size, generator=torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(0)
+    if getattr(model, "sequence_ndim", 5) == 3:
+        return (torch.rand(model.num_steps, 8, size[0], generator=draw) < 0.1).float()
+    return torch.randn(8, *size, generator=draw)
 
 
 def as_shown(model: Network, x: Tensor) -> Tensor:

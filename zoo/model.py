@@ -203,6 +203,10 @@ class SpikingModel(nn.Module, ABC):
             for name, _ in module.named_parameters(recurse=False)
         }
 
+    def lr_factors(self) -> dict[str, float]:
+        """Parameters, by name, whose learning rate is that of the others times a factor; none here."""
+        return {}
+
 
 def to_sequence(x: Tensor, ndim: int = 5) -> Tensor:
     """A sequence of `ndim` axes: images [N, C, H, W] become one with T = 1, a sequence stays as it is.
@@ -225,9 +229,11 @@ class TimeMeanFeatures(FeatureGetterNet):
     every student therefore names this one in its `feature_cfg`.
     """
 
+    model: SpikingModel
+
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence [T, N, C, H, W]."""
-        return [feature.mean(0) for feature in super().forward(to_sequence(x))]
+        """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence; [N, F] of spike trains [T, N, F]."""
+        return [feature.mean(0) for feature in super().forward(to_sequence(x, self.model.sequence_ndim))]
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:

@@ -266,6 +266,8 @@ def test_what_it_refuses(make, data_args, adam):
         SLTT(normalise_by="N")
     with pytest.raises(ValueError, match="no time steps"):
         ClassificationModule(model="test_resnet", optimizer=adam, objectives=[TET()], sltt=SLTT(), **data_args)
+    with pytest.raises(ValueError, match=r"DelayedLinear\) needs whole sequences"):
+        make(model="delay_mlp_tiny")
     module = make()
     module.model.set_grad_checkpointing()
     with pytest.raises(ValueError, match="gradient checkpointing"):

@@ -10,6 +10,7 @@ from timm.layers import Conv2dSame, StdConv2d
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.delays import DelayedLinear
 from zoo.energy import (
     EnergyModel,
     LayerCost,
@@ -98,7 +99,7 @@ def sparse(layer: nn.Module) -> nn.Module:
     """The layer with every third weight zero and a bias without zeros."""
     with torch.no_grad():
         layer.weight.normal_(generator=torch.Generator().manual_seed(1)).view(-1)[::3] = 0
-        if layer.bias is not None:
+        if getattr(layer, "bias", None) is not None:
             layer.bias.fill_(0.7)
     return layer
 
@@ -507,6 +508,33 @@ def test_record_that_is_not_one():
         Measurement.from_dict({key: value for key, value in record.items() if key != "spikes"})
     with pytest.raises(ValueError, match="flops"):
         Measurement.from_dict(record | {"layers": [vars(LayerCost(*"ab", *[0.0] * 6, False)) | {"flops": 1}]})
+
+
+def test_delays_equal_counting_by_hand():
+    """A synapse multiplies at every step its delayed input has arrived by, and no more; analog input makes it a MAC."""
+
+    class Delayed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = sparse(DelayedLinear(4, 3, kernel_size=5, kernel_count=1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x).mean(0)
+
+    model, x = Delayed(), spikes(6, 2, 4)
+    delays = model.layer.delay.detach().round().int()[..., 0].tolist()
+    weights = model.layer.weight[..., 0].tolist()
+    dense = effective = 0
+    for n, t, j, i in product(range(2), range(6), range(3), range(4)):
+        arrives = t + delays[j][i] < 6 + 2
+        dense += arrives
+        effective += arrives and weights[j][i] != 0 and x[t, n, i].item() != 0
+    cost = measure(model, [x])
+    assert max(map(max, delays)) > 2, "none is lost: the test would see nothing"
+    assert (cost.dense, cost.acs, cost.macs) == (dense / 2, effective / 2, 0)
+    assert cost.layers[0].weight_density == pytest.approx(2 / 3)
+    again = measure(model, [2 * x])
+    assert (again.acs, again.macs) == (0, effective / 2)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,9 @@ def carry_state(model: nn.Module) -> Iterator[None]:
     The first call starts anew. From call to call the state is detached: no gradient crosses. Afterwards all is as
     before, also after an exception.
 
+    Raises:
+        ValueError: If a layer of the model needs whole sequences (`zoo.delays`).
+
     Example:
         >>> import torch
         >>> from zoo.neurons import IF
@@ -127,6 +130,12 @@ def carry_state(model: nn.Module) -> Iterator[None]:
         ...     torch.cat([neuron(step[None]) for step in x]).flatten().tolist()
         [0.0, 1.0, 0.0]
     """
+    for name, module in model.named_modules():
+        if getattr(module, "needs_whole_sequence", False):
+            raise ValueError(
+                f"{name} ({type(module).__name__}) needs whole sequences and cannot be run step by step. Use neither "
+                "sltt nor early exit with this model."
+            )
     neurons = neurons_of(model)
     try:
         for neuron in neurons:
