@@ -62,7 +62,6 @@ struct Rows {
     return buffer;
   }
 
-  // Steps lie far apart, where the processor does not look ahead by itself.
   void prefetch(int64_t start, int64_t n) const {
     const int64_t bytes = type ? 2 : 4;
     for (int64_t i = 0; i < n * bytes; i += 64) __builtin_prefetch(data + start * bytes + i);
@@ -144,6 +143,10 @@ inline float slope(float x, float a) {
 // wider where they live in the L2 cache anyway.
 int64_t columns(int64_t steps) { return steps <= 32 ? 128 : steps <= 400 ? 256 : 64; }
 
+// Steps lie far apart, where the processor does not look ahead by itself. A row takes some ten nanoseconds and memory a
+// hundred, so rows are asked for a few steps early, those of the next block too (it is this thread's, but for the last).
+constexpr int64_t AHEAD = 4;
+
 // Leaky neurons: one potential, one set of numbers for all of them ----------------------------------------------------
 
 template <Reset RESET>
@@ -156,7 +159,11 @@ void leaky_forward(Rows x, int64_t x_step, const float* v0, Rows out, float* v_e
     alignas(64) float v[WIDTH], row[WIDTH], y[WIDTH];
     for (int64_t i = 0; i < n; ++i) v[i] = v0 ? v0[start + i] : p.v_start;
     for (int64_t t = 0; t < steps; ++t) {
-      if (t + 1 < steps) x.prefetch((t + 1) * x_step + start, n);
+      const int64_t soon = t + AHEAD;
+      if (soon < steps)
+        x.prefetch(soon * x_step + start, n);
+      else if (soon < 2 * steps && start + 2 * WIDTH <= size)
+        x.prefetch((soon - steps) * x_step + start + WIDTH, n);
       const float* current = x.load(t * x_step + start, row, n);
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) {
@@ -189,7 +196,11 @@ void leaky_backward(Rows x, int64_t x_step, const float* v0, Rows g, const float
       for (int64_t i = 0; i < n; ++i) gv[i] = g_end ? g_end[start + i] : 0.f;
       if (SUMS) std::fill(sums, sums + 4 * width, 0.f);
       for (int64_t t = 0; t < steps; ++t) {
-        if (t + 1 < steps) x.prefetch((t + 1) * x_step + start, n);
+        const int64_t soon = t + AHEAD;
+        if (soon < steps)
+          x.prefetch(soon * x_step + start, n);
+        else if (soon < 2 * steps)
+          g.prefetch((2 * steps - 1 - soon) * size + start, n);
         const float* current = x.load(t * x_step + start, row, n);
         float* h_t = hs + t * width;
 #pragma omp simd
@@ -201,7 +212,10 @@ void leaky_backward(Rows x, int64_t x_step, const float* v0, Rows g, const float
         }
       }
       for (int64_t t = steps - 1; t >= 0; --t) {
-        if (t) g.prefetch((t - 1) * size + start, n);
+        if (t >= AHEAD)
+          g.prefetch((t - AHEAD) * size + start, n);
+        else if (AHEAD - t <= steps && start + 2 * width <= size)
+          x.prefetch((AHEAD - t - 1) * x_step + start + width, n);
         const float* g_t = g.load(t * size + start, row, n);
         const float* h_t = hs + t * width;
         const float* current = SUMS ? x.load(t * x_step + start, row2, n) : nullptr;
