@@ -31,6 +31,9 @@ class AdLIF(Neuron):
     constants suit signals of about a hundred steps. Within T = 4 only a current of 1.8 to 6.8 thresholds makes a unit
     fire (at a = 0): lower v_threshold there.
 
+    Where a < -(1 - beta), as in about half of the units at the start, W does not inhibit but excites, and U and W may
+    grow exponentially, by up to 1.42 a step: finite in 100 steps, beyond fp32 after 250. The published bounds are so.
+
     Args:
         num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W].
         v_threshold: Potential at which the neuron fires, and that a spike subtracts; > 0.
