@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from .errors import unknown
-from .model import SpikingModel, spiking_neurons, to_sequence
-from .neurons import carry_state
+from .model import SpikingModel, to_sequence
+from .neurons import carry_state, stateful_layers
 
 SCORES = ("confidence", "entropy")
 THRESHOLDS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -139,9 +139,9 @@ class EarlyExit:
 
     def forget(self, stops: Tensor) -> None:
         """Drop the state of samples that have stopped."""
-        for neuron in spiking_neurons(self.model).values():
-            assert neuron.state is not None  # it ran, and carries
-            neuron.state = tuple(part[~stops] for part in neuron.state)
+        for layer in stateful_layers(self.model):
+            assert layer.state is not None  # it ran, and carries
+            layer.state = tuple(part[~stops] for part in layer.state)
 
 
 def check(score: str = "confidence", threshold: float = 0.0) -> None:

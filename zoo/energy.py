@@ -10,6 +10,8 @@ call of a connection layer (Conv1d, Conv2d, Conv3d, Linear, DelayedLinear) is ju
 The kind belongs to the whole call. Our students fold time into the batch, so one call sees T * N samples and one analog
 value makes all of them MACs: the count errs against us. Sums of spikes (SEW-ADD) and averages of spikes are MACs.
 
+The recurrent weights of a neuron are such a layer too; it is called once a step, with the spikes of the step before.
+
 Energy is operations times a constant per operation, in one of two conventions:
 
     effective  E = mac_pj * effective MACs + ac_pj * effective ACs

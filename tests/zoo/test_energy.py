@@ -20,7 +20,7 @@ from zoo.energy import (
     measure,
     parameter_sparsity,
 )
-from zoo.neurons import IF
+from zoo.neurons import IF, RadLIF, RecurrentLIF
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -550,3 +550,42 @@ def test_delays_equal_counting_by_hand():
 def test_errors_say_what_to_do(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_recurrent_weights_by_hand():
+    """Unit 0 fires at t = 0 and 1, and drives unit 1 a step later, which adds 0.5 to unit 0 at t = 2: not enough."""
+    model = nn.Sequential(fill(nn.Linear(2, 2, bias=False), 0.0), RecurrentLIF(num_features=2, tau=1.0))
+    with torch.no_grad():
+        model[0].weight[0, 0] = 0.5
+        model[1].recurrent.weight.copy_(torch.tensor([[0.0, 0.5], [1.0, 0.0]]))
+    with OperationCounter(model) as counter:
+        out = model(torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 0.0]])[:, None])
+    assert out[:, 0].tolist() == [[1, 0], [1, 1], [0, 1]]
+    cost = counter.measurement(1)
+    encoder, recurrent = cost.layers
+    assert (recurrent.name, recurrent.kind, recurrent.encoder, encoder.encoder) == (
+        "1.recurrent",
+        "Recurrent",
+        False,
+        True,
+    )
+    # It sees the spikes of the step before, 0 0 | 1 0 | 1 1; the diagonal is zero, so each spike has one way to go.
+    assert (recurrent.dense, recurrent.acs, recurrent.macs) == (3 * 4, 0 + 1 + 2, 0)
+    assert recurrent.sops == 4 * (0 + 0.5 + 1)
+    assert (recurrent.input_density, recurrent.weight_density) == (0.5, 0.5)
+    assert (cost.firing_rates, cost.spikes) == ({"1": 4 / 6}, 4)
+    assert cost.energy_uj("effective") == pytest.approx(1e-6 * (4.6 * 2 + 0.9 * 3))
+    assert cost.energy_uj("paper") == pytest.approx(1e-6 * (4.6 * 12 + 0.9 * 6))
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 5), (6, 2, 5, 3, 2)])
+@pytest.mark.parametrize("neuron", [RecurrentLIF, RadLIF])
+def test_every_recurrent_spike_goes_to_every_other_unit(neuron, shape):
+    layer, x = neuron(num_features=5), 20 * torch.randn(shape)
+    with OperationCounter(layer) as counter:
+        out = layer(x)
+    cost = counter.measurement(shape[1])
+    assert out.any()
+    assert cost.acs * shape[1] == out[:-1].sum() * 4
+    assert cost.dense * shape[1] == out.numel() * 5
+    assert cost.macs == 0

@@ -75,7 +75,7 @@ class Leaky(LeakyNeuron):
         return Dynamics(self.leak, 1 / self.v_threshold, 0.0, 1.0)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
-        """See `Neuron`; the state is V / v_threshold."""
+        """See `Stateful`; the state is V / v_threshold."""
         self.clamp_parameters()
         spikes, state = super().steps(x, state, final)
         if spikes.requires_grad:  # the reset is detached, so all of a slope's gradient arrives here
