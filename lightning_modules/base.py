@@ -31,7 +31,8 @@ class ClassifierModule(LightningModule, ABC):
 
     A batch is (x [T, N, C, H, W], target): classes [N], or soft targets [N, K] in training. Every term is logged raw as
     `train/<Objective>`, their weighted sum as `train/loss`. The learning rate warms up linearly and then follows a
-    cosine to zero over the whole run, step by step. Weight decay spares vectors (norms, biases) and neurons.
+    cosine to zero over the whole run, step by step. Weight decay spares vectors (norms, biases) and what the model
+    names in `no_weight_decay`; what it names in `lr_factors` has a learning rate of its own.
 
     Args:
         model: The network that is trained: a student, or a timm model read as a sequence.
@@ -203,13 +204,19 @@ class ClassifierModule(LightningModule, ABC):
     # Optimiser -------------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        """The optimiser on two groups, with and without weight decay, and its schedule."""
+        """The optimiser on groups, with and without weight decay, one more for each learning rate, and its schedule."""
         spared = {f"model.{name}" for name in getattr(self.model, "no_weight_decay", set)()}
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        factors = {f"model.{name}": factor for name, factor in getattr(self.model, "lr_factors", dict)().items()}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                groups[parameter.ndim > 1 and name not in spared].append(parameter)
-        optimizer = self.optimizer([{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}])
+                decays = parameter.ndim > 1 and name not in spared
+                groups.setdefault((factors.get(name, 1.0), decays), []).append(parameter)
+        optimizer = self.optimizer(
+            [{"params": group} | ({} if decays else {"weight_decay": 0.0}) for (_, decays), group in groups.items()]
+        )
+        for group, (factor, _) in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"] = group["lr"] * factor
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(total * self.warmup_epochs / max(self.trainer.max_epochs or 1, 1))
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))

@@ -11,8 +11,8 @@ may be distilled from it. T counts how often a still image is shown; in a sequen
 
 An interrupted ladder goes on where it stopped when the command is given again; a rung is finished once it was tested.
 
-Source: Chowdhury, Rathi and Roy, Towards ultra low latency spiking neural networks for vision and sequential tasks using
-temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from the rung above is ours.
+Source: Chowdhury, Rathi and Roy, Towards ultra low latency spiking neural networks for vision and sequential tasks
+using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from the rung above is ours.
 """
 
 import argparse
@@ -180,14 +180,17 @@ def remember(plan: Ladder) -> None:
         ValueError: If the directory holds rungs that were made otherwise.
     """
     path = plan.run / "ladder.json"
-    about = {"recipe": read_recipe(plan.recipe), "options": list(plan.options), "kd": plan.kd}
+    about: dict[str, Any] = {"recipe": read_recipe(plan.recipe), "options": list(plan.options), "kd": plan.kd}
     about |= {"steps": list(plan.steps), "epochs": list(plan.epochs)}
     if path.exists():
         before = read_json(path)
         for key, value in about.items():
-            old = before.get(key)
+            old = before[key]
             # A shorter or longer ladder is the same one, as far as both go.
-            same = all(a == b for a, b in zip(old, value)) if key in ("steps", "epochs") else old == value  # type: ignore[arg-type]  # noqa: B905
+            same = old == value
+            if key in ("steps", "epochs"):
+                shared = min(len(old), len(value))
+                same = old[:shared] == value[:shared]
             if not same:
                 raise ValueError(
                     f"{plan.run} holds another ladder: {key} was {old}, now {value}. Go on with the same options, or "
@@ -348,7 +351,5 @@ def table(plan: Ladder, rows: list[dict[str, Any]]) -> Table:
         before = "-" if line["acc_before"] is None else f"{line['acc_before']:.2%}"
         rates = [f"{line['firing_rate']:.3f}", f"{line['lowest_rate']:.3f}"]
         counts = [f"{line[key] / 1e6:.3f} M" for key in ("macs", "acs")]
-        drawn.add_row(
-            str(line["num_steps"]), before, f"{line['acc']:.2%}", *rates, *counts, f"{line['energy_uj']:.2f}"
-        )
+        drawn.add_row(str(line["num_steps"]), before, f"{line['acc']:.2%}", *rates, *counts, f"{line['energy_uj']:.2f}")
     return drawn

@@ -1,5 +1,6 @@
 """Spatial learning through time: training whose memory does not grow with the number of steps."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from zoo.neurons import carry_state
 
 if TYPE_CHECKING:
     from .base import ClassifierModule
+
+TEMPORAL = (
+    "SLTT leaves out every gradient from one time step to another, and this data is a sequence: what lies in the order "
+    "of its frames is learned badly or not at all. Compare with a run without sltt; save_memory: true is exact."
+)
 
 
 @dataclass
@@ -55,7 +61,7 @@ class SLTT:
         """Refuse what it cannot train, before training.
 
         Raises:
-            ValueError: If the model has no steps, or a term of the loss needs them all.
+            ValueError: If the model has no steps, or one of its layers or a term of the loss needs them all.
         """
         if not isinstance(module.model, SpikingModel):
             raise ValueError("sltt trains spiking students; this model has no time steps. Leave sltt out.")
@@ -66,6 +72,8 @@ class SLTT:
                 f"wrap the term: {{class_path: PerStep, init_args: {{objective: {{class_path: {whole[0]}}}}}}}."
             )
         self.steps_to_learn(module.model.num_steps)
+        with carry_state(module.model):  # refuses a layer that needs whole sequences
+            pass
 
     def steps_to_learn(self, steps: int) -> list[int]:
         """The steps of a batch that are learned from, in order.
@@ -94,6 +102,8 @@ class SLTT:
         steps = len(x) if len(x) > 1 else model.num_steps
         chosen = self.steps_to_learn(steps)
         divisor = len(chosen) if self.normalise_by == "K" else steps
+        if len(x) > 1:
+            warnings.warn(TEMPORAL, stacklevel=2)
         teacher, logits = module.read_teacher(x), []
         with carry_state(model), one_step(model):
             for t in range(steps):

@@ -98,7 +98,8 @@ def test_report(registry, capsys):
     assert "Untrained" in capsys.readouterr().out
 
 
-def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys):
+def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     recipe, run = str(ROOT / "configs/digits/ladder.yaml"), str(tmp_path / "run")
     main(["fit", "--config", recipe, "--run", run, "--trainer.max_epochs", "1", "--data.batch_size", "128"])
     main(["test", "--config", f"{run}/config.yaml"])

@@ -10,8 +10,8 @@ After t of T steps a student answers with the mean logits so far, and a score in
     exit step    the first t with c_t > threshold, else T
 
 The released codes of both take the sum of the logits for m_t, with which the confidence grows with t by itself; here it
-is the mean, which is also what the student answers with in the end. With threshold 1 every sample sees all T steps; with
-threshold 0 every sample stops after the first, but for one whose logits are all equal under `entropy`.
+is the mean, which is also what the student answers with in the end. With threshold 1 every sample sees all T steps;
+with threshold 0 every sample stops after the first, but for one whose logits are all equal under `entropy`.
 """
 
 import math
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from .errors import unknown
-from .model import SpikingModel, spiking_neurons, to_sequence
-from .neurons import carry_state
+from .model import SpikingModel, to_sequence
+from .neurons import carry_state, stateful_layers
 
 SCORES = ("confidence", "entropy")
 THRESHOLDS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -139,9 +139,9 @@ class EarlyExit:
 
     def forget(self, stops: Tensor) -> None:
         """Drop the state of samples that have stopped."""
-        for neuron in spiking_neurons(self.model).values():
-            assert neuron.state is not None  # it ran, and carries
-            neuron.state = tuple(part[~stops] for part in neuron.state)
+        for layer in stateful_layers(self.model):
+            assert layer.state is not None  # it ran, and carries
+            layer.state = tuple(part[~stops] for part in layer.state)
 
 
 def check(score: str = "confidence", threshold: float = 0.0) -> None:

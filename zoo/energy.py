@@ -1,7 +1,7 @@
 """What one inference costs: operations, spikes, size, and energy under stated assumptions.
 
 Operations follow NeuroBench 2.3 (Yik et al. 2025, Nature Communications 16:1545), for a student and an ANN alike. Every
-call of a connection layer (Conv1d, Conv2d, Conv3d, Linear) is judged by its input x and weight w:
+call of a connection layer (Conv1d, Conv2d, Conv3d, Linear, DelayedLinear) is judged by its input x and weight w:
 
     dense      multiplications the layer makes: one per weight and output position; zero padding makes none
     effective  those of them where x != 0 and w != 0 (adding the bias is no multiplication)
@@ -9,6 +9,8 @@ call of a connection layer (Conv1d, Conv2d, Conv3d, Linear) is judged by its inp
 
 The kind belongs to the whole call. Our students fold time into the batch, so one call sees T * N samples and one analog
 value makes all of them MACs: the count errs against us. Sums of spikes (SEW-ADD) and averages of spikes are MACs.
+
+The recurrent weights of a neuron are such a layer too; it is called once a step, with the spikes of the step before.
 
 Energy is operations times a constant per operation, in one of two conventions:
 
@@ -38,10 +40,11 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from .delays import DelayedLinear
 from .errors import unknown
 from .neurons import Neuron
 
-Connection = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+Connection = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | DelayedLinear
 CONVENTIONS = ("effective", "paper")
 
 
@@ -200,7 +203,7 @@ class OperationCounter:
         model: A student or an ANN, on any device, under autocast or not.
 
     Raises:
-        ValueError: If the model has no Conv1d, Conv2d, Conv3d or Linear layer.
+        ValueError: If the model has no Conv1d, Conv2d, Conv3d, Linear or DelayedLinear layer.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -209,7 +212,7 @@ class OperationCounter:
         self._connections = {name: module for name, module in modules.items() if isinstance(module, Connection)}
         self._neurons = {name: module for name, module in modules.items() if isinstance(module, Neuron)}
         if not self._connections:
-            raise ValueError(f"{type(model).__name__} has no Conv1d, Conv2d, Conv3d or Linear layer to count.")
+            raise ValueError(f"{type(model).__name__} has no Conv1d, Conv2d, Conv3d, Linear or DelayedLinear layer.")
         self._tallies = {name: _Tally() for name in self._connections | self._neurons}
         self._handles: list[RemovableHandle] = []
         self._fired = False
@@ -230,13 +233,14 @@ class OperationCounter:
         if not tally.values:
             tally.before_spikes = not self._fired
         x = args[0].cpu() if args[0].device.type == "mps" else args[0]  # MPS has no float64
-        samples = x.reshape(-1, *x.shape[1 - layer.weight.ndim :])  # [T*N, C, H, W] or [T*N, F]
+        samples = x.reshape(-1, *x.shape[1 - layer.weight.ndim :])  # [T*N, C, H, W] or [T*N, F]; [T, N, F] with delays
+        over = 1 if isinstance(layer, DelayedLinear) else 0
         # A product count is linear in the mask of the input, so the samples are summed first and cost as much as one.
         # float64 is exact here, and neither autocast nor TF32 touches it.
-        mask = (samples != 0).sum(0, keepdim=True, dtype=torch.float64)  # [1, C, H, W] or [1, F]
+        mask = (samples != 0).sum(over, keepdim=True, dtype=torch.float64)  # [1, C, H, W] or [1, F]; [T, 1, F]
         if mask.shape not in tally.dense_of:
             tally.dense_of[mask.shape] = _products(layer, torch.ones_like(mask), dense=True)
-        dense, effective = len(samples) * tally.dense_of[mask.shape], _products(layer, mask, dense=False)
+        dense, effective = samples.shape[over] * tally.dense_of[mask.shape], _products(layer, mask, dense=False)
         if torch.equal(x, x.sign()):
             tally.acs += effective
         else:
@@ -360,6 +364,8 @@ class _Products(TorchFunctionMode):
 
 def _products(layer: Connection, x: Tensor, dense: bool) -> int:
     """Multiplications of `layer` on the mask x; `forward` is called directly, so that no hook sees it."""
+    if dense and isinstance(layer, DelayedLinear):  # computed as a convolution over all lags; a synapse has one
+        return layer.dense_products(len(x))
     with _Products(dense) as products:
         layer.forward(x)
     return products.count

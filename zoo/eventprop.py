@@ -31,7 +31,7 @@ Shapes: spikes [T, N, F], currents and voltages [T, N, H].
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -223,6 +223,7 @@ class EventPropLIF(Neuron):
         ValueError: If a number is out of range, the input is not binary, or its gradient is not that of spike times.
     """
 
+    needs_whole_sequence: ClassVar[bool] = True  # the gradient runs from the end of a trial back to its start
     slopes: Tensor
 
     def __init__(
@@ -263,12 +264,7 @@ class EventPropLIF(Neuron):
         return (v * self.times.a).add_(x, alpha=self.times.charge)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
-        """Spikes [T, N, H] of the spikes x [T, N, F] of a whole trial; no state."""
-        if state is not None or final:
-            raise ValueError(
-                "An EventProp layer takes a trial as a whole, since its gradient runs from the end back to the start: "
-                "its state cannot be carried from call to call. Train it without sltt, and run it without early exit."
-            )
+        """Spikes [T, N, H] of the spikes x [T, N, F] of a whole trial; there is no state to go on from."""
         check_spikes(x)
         with torch.autocast(x.device.type, enabled=False):
             current, moment = self.synapses(x)
@@ -300,6 +296,8 @@ class EventPropLI(nn.Module):
     Raises:
         ValueError: As `EventPropLIF`.
     """
+
+    needs_whole_sequence: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from timm.models._features import FeatureGetterNet, feature_take_indices  # timm
 from torch import Tensor, nn
 
 from .layers import make_classifier
-from .neurons import Neuron
+from .neurons import Neuron, Stateful
 
 Network = Any
 """A module with timm's surface: `pretrained_cfg`, `feature_info`, `num_classes`, `forward_intermediates`, ...
@@ -195,13 +195,17 @@ class SpikingModel(nn.Module, ABC):
         self.grad_checkpointing = enable
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay must not touch: those of the neurons."""
+        """Names of parameters that weight decay must not touch: those of the neurons, recurrent weights excepted."""
         return {
             f"{prefix}.{name}"
             for prefix, module in self.named_modules()
-            if isinstance(module, Neuron)
+            if isinstance(module, Stateful)
             for name, _ in module.named_parameters(recurse=False)
         }
+
+    def lr_factors(self) -> dict[str, float]:
+        """Parameters, by name, whose learning rate is that of the others times a factor; none here."""
+        return {}
 
 
 def to_sequence(x: Tensor, ndim: int = 5) -> Tensor:

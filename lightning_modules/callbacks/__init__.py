@@ -1,5 +1,6 @@
 """What happens around training and testing; one callback, one file."""
 
+from .delays import DelayAnnealing
 from .energy_monitor import EnergyMonitor
 from .eventprop_monitor import EventPropMonitor
 from .firing_rate import FiringRate
@@ -7,4 +8,12 @@ from .plots import Plots
 from .predictions import PredictionWriter
 from .revive import ReviveSilent
 
-__all__ = ["EnergyMonitor", "EventPropMonitor", "FiringRate", "Plots", "PredictionWriter", "ReviveSilent"]
+__all__ = [
+    "DelayAnnealing",
+    "EnergyMonitor",
+    "EventPropMonitor",
+    "FiringRate",
+    "Plots",
+    "PredictionWriter",
+    "ReviveSilent",
+]

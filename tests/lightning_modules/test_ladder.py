@@ -155,8 +155,8 @@ def test_distillation_from_the_rung_above(tmp_path):
 
 
 def test_a_recipe_with_a_teacher_keeps_its_own(tmp_path):
-    teacher = tmp_path / "teacher"
-    main(["fit", "--config", str(ROOT / "configs/digits/teacher.yaml"), "--run", str(teacher), "--trainer.max_epochs=1"])
+    teacher, recipe = tmp_path / "teacher", str(ROOT / "configs/digits/teacher.yaml")
+    main(["fit", "--config", recipe, "--run", str(teacher), "--trainer.max_epochs=1"])
     settings = yaml.safe_load(Path(RECIPE).read_text())
     settings["model"]["class_path"] = "DistillationModule"
     init = settings["model"]["init_args"]
@@ -204,7 +204,7 @@ def test_silence_is_judged_by_the_rate():
 
 
 def test_a_student_without_learned_thresholds(tmp_path, capsys):
-    ladder(tmp_path, "--model.model_args.neuron=lif")
+    ladder(tmp_path, "--model.model_args.neuron=lif", "--min_rate=0")
     model = zoo.create_model(str(tmp_path / "T1"))
     assert {type(neuron).__name__ for neuron in spiking_neurons(model).values()} == {"LIF"}
     capsys.readouterr()

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from cli import main
-from lightning_modules.run import find_checkpoint, next_version
+from lightning_modules.run import find_checkpoint, next_version, training_precision
+from zoo.models.spiking_vgg import SpikingVGG
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "configs/digits/student_ce.yaml")
@@ -106,3 +107,36 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, how):
     expected, found = weights(whole), weights(broken)
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_cpu_that_computes_in_bf16_trains_in_it(tmp_path, capsys, monkeypatch, bf16):
+    """Only a fit does, only one that does not name a precision; weights and tests are fp32."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16}, raising=False)
+    seen = set()  # types of the logits
+    forward = SpikingVGG.forward_head
+    monkeypatch.setattr(SpikingVGG, "forward_head", lambda *args: note(seen, forward(*args)))
+    short = ["--trainer.accelerator=cpu", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+
+    fit(tmp_path / "run", *short)
+    assert ("parameters in bf16-mixed." in capsys.readouterr().out) == bf16
+    assert seen == {torch.bfloat16 if bf16 else torch.float32}
+    saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert {value.dtype for value in saved.values() if value.is_floating_point()} == {torch.float32}
+
+    seen.clear()
+    fit(tmp_path / "named", *short, "--trainer.precision", "32-true")
+    main(["test", "--config", str(tmp_path / "run/config.yaml")])
+    assert seen == {torch.float32}
+
+
+def note(seen, logits):
+    """The logits, whose type is noted."""
+    seen.add(logits.dtype)
+    return logits
+
+
+def test_only_a_cpu_gets_a_precision(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert [training_precision(name) for name in ("auto", "cuda", "cpu")] == ["32-true", "32-true", "bf16-mixed"]

@@ -1,7 +1,11 @@
 """SLTT against one backward pass over a whole unrolled sequence whose potentials are cut, and through the trainer."""
 
 import copy
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +17,8 @@ from lightning_modules.objectives import TET, CrossEntropy, LogitKD, PerStep
 from lightning_modules.sltt import SLTT
 from zoo.model import read
 from zoo.neurons import carry_state
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -76,7 +82,8 @@ def test_a_sequence_is_learned_frame_by_frame(make):
     x, target = batch(module)
     learn(module, x, target)
     still = gradients(module)
-    learn(module, x.expand(3, -1, -1, -1, -1), target)
+    with pytest.warns(UserWarning, match="leaves out every gradient from one time step to another"):
+        learn(module, x.expand(3, -1, -1, -1, -1), target)
     for name, grad in gradients(module).items():
         torch.testing.assert_close(grad, still[name], rtol=1e-4, atol=1e-6)
     single = make(steps=1)
@@ -171,6 +178,68 @@ def test_accumulated_batches_are_averaged(make):
         torch.testing.assert_close(grad, 2 * half[name], rtol=1e-3, atol=1e-6)
 
 
+TWO_PROCESSES = """
+import copy, os, sys, torch
+from functools import partial
+from lightning import Trainer
+from torch.utils.data import DataLoader, TensorDataset
+from lightning_modules import ClassificationModule
+from lightning_modules.objectives import TET
+from lightning_modules.sltt import SLTT
+
+
+class Batches(DataLoader):
+    def __iter__(self):
+        return ((x.transpose(0, 1), y) for x, y in super().__iter__())
+
+
+torch.manual_seed(0)
+cfg = {"input_size": (1, 8, 8), "mean": (0.5,), "std": (0.25,)}
+sgd = partial(torch.optim.SGD, lr=0.1)
+learning = {"objectives": [TET()], "sltt": eval(sys.argv[1])}
+module = ClassificationModule("spiking_vgg_tiny", sgd, 3, 1, cfg, {"num_steps": 3}, **learning)
+torch.manual_seed(1)
+x, y = torch.randn(8, 1, 1, 8, 8), torch.arange(8) % 3
+
+# Alone: the gradients of both halves, averaged. Process 0 gets the even samples, process 1 the odd ones.
+both = []
+for rank in range(2):
+    alone = copy.deepcopy(module)
+    sequence, target = x[rank::2].transpose(0, 1), y[rank::2]
+    if alone.sltt:
+        alone.log_dict = lambda *_, **__: None
+        alone.sltt.learn(alone, sequence, target, 1.0)
+    else:
+        logits = alone.model.forward_sequence(sequence)
+        torch.stack([torch.nn.functional.cross_entropy(z, target) for z in logits]).mean().backward()
+    both.append([p.grad for p in alone.model.parameters()])
+expected = [p - 0.1 * (a + b) / 2 for p, a, b in zip(module.model.parameters(), *both)]
+
+quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
+two = {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "use_distributed_sampler": False}
+trainer = Trainer(max_steps=1, **two, **quiet)
+rank = int(os.environ.get("LOCAL_RANK", 0))
+trainer.fit(module, Batches(TensorDataset(x[rank::2], y[rank::2]), batch_size=4))
+assert trainer.world_size == 2 and trainer.global_step == 1
+for found, wanted in zip(module.model.parameters(), expected):
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+print("process", rank, "agrees")
+"""
+
+
+@pytest.mark.parametrize("sltt", ["None", "SLTT()"])
+def test_two_processes_learn_from_the_mean_of_their_gradients(tmp_path, sltt):
+    """DDP, of the fused neurons with and without SLTT, against both halves of the batch on one process."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", str(script), sltt]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "process 0 agrees" in done.stdout
+
+
 def test_distillation_step_by_step(data_args, adam, trainer, blobs, teacher):
     module = DistillationModule(
         student="spiking_vgg_tiny",
@@ -197,6 +266,8 @@ def test_what_it_refuses(make, data_args, adam):
         SLTT(normalise_by="N")
     with pytest.raises(ValueError, match="no time steps"):
         ClassificationModule(model="test_resnet", optimizer=adam, objectives=[TET()], sltt=SLTT(), **data_args)
+    with pytest.raises(ValueError, match=r"DelayedLinear\) needs whole sequences"):
+        make(model="delay_mlp_tiny")
     module = make()
     module.model.set_grad_checkpointing()
     with pytest.raises(ValueError, match="gradient checkpointing"):

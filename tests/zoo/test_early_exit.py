@@ -33,6 +33,7 @@ def slow_exit(z, threshold, score):
         sure = max(p) if score == "confidence" else 1 - sum(-v * math.log(v) for v in p if v > 0) / math.log(len(p))
         if sure > threshold or t == len(z):
             return mean.index(top), t
+    raise AssertionError("the last step ends it")
 
 
 @every_score

@@ -10,6 +10,7 @@ from timm.layers import Conv2dSame, StdConv2d
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.delays import DelayedLinear
 from zoo.energy import (
     EnergyModel,
     LayerCost,
@@ -19,7 +20,7 @@ from zoo.energy import (
     measure,
     parameter_sparsity,
 )
-from zoo.neurons import IF
+from zoo.neurons import IF, RadLIF, RecurrentLIF
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -98,7 +99,7 @@ def sparse(layer: nn.Module) -> nn.Module:
     """The layer with every third weight zero and a bias without zeros."""
     with torch.no_grad():
         layer.weight.normal_(generator=torch.Generator().manual_seed(1)).view(-1)[::3] = 0
-        if layer.bias is not None:
+        if getattr(layer, "bias", None) is not None:
             layer.bias.fill_(0.7)
     return layer
 
@@ -509,6 +510,33 @@ def test_record_that_is_not_one():
         Measurement.from_dict(record | {"layers": [vars(LayerCost(*"ab", *[0.0] * 6, False)) | {"flops": 1}]})
 
 
+def test_delays_equal_counting_by_hand():
+    """A synapse multiplies at every step its delayed input has arrived by, and no more; analog input makes it a MAC."""
+
+    class Delayed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = sparse(DelayedLinear(4, 3, kernel_size=5, kernel_count=1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x).mean(0)
+
+    model, x = Delayed(), spikes(6, 2, 4)
+    delays = model.layer.delay.detach().round().int()[..., 0].tolist()
+    weights = model.layer.weight[..., 0].tolist()
+    dense = effective = 0
+    for n, t, j, i in product(range(2), range(6), range(3), range(4)):
+        arrives = t + delays[j][i] < 6 + 2
+        dense += arrives
+        effective += arrives and weights[j][i] != 0 and x[t, n, i].item() != 0
+    cost = measure(model, [x])
+    assert max(map(max, delays)) > 2, "none is lost: the test would see nothing"
+    assert (cost.dense, cost.acs, cost.macs) == (dense / 2, effective / 2, 0)
+    assert cost.layers[0].weight_density == pytest.approx(2 / 3)
+    again = measure(model, [2 * x])
+    assert (again.acs, again.macs) == (0, effective / 2)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -522,3 +550,42 @@ def test_record_that_is_not_one():
 def test_errors_say_what_to_do(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_recurrent_weights_by_hand():
+    """Unit 0 fires at t = 0 and 1, and drives unit 1 a step later, which adds 0.5 to unit 0 at t = 2: not enough."""
+    model = nn.Sequential(fill(nn.Linear(2, 2, bias=False), 0.0), RecurrentLIF(num_features=2, tau=1.0))
+    with torch.no_grad():
+        model[0].weight[0, 0] = 0.5
+        model[1].recurrent.weight.copy_(torch.tensor([[0.0, 0.5], [1.0, 0.0]]))
+    with OperationCounter(model) as counter:
+        out = model(torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 0.0]])[:, None])
+    assert out[:, 0].tolist() == [[1, 0], [1, 1], [0, 1]]
+    cost = counter.measurement(1)
+    encoder, recurrent = cost.layers
+    assert (recurrent.name, recurrent.kind, recurrent.encoder, encoder.encoder) == (
+        "1.recurrent",
+        "Recurrent",
+        False,
+        True,
+    )
+    # It sees the spikes of the step before, 0 0 | 1 0 | 1 1; the diagonal is zero, so each spike has one way to go.
+    assert (recurrent.dense, recurrent.acs, recurrent.macs) == (3 * 4, 0 + 1 + 2, 0)
+    assert recurrent.sops == 4 * (0 + 0.5 + 1)
+    assert (recurrent.input_density, recurrent.weight_density) == (0.5, 0.5)
+    assert (cost.firing_rates, cost.spikes) == ({"1": 4 / 6}, 4)
+    assert cost.energy_uj("effective") == pytest.approx(1e-6 * (4.6 * 2 + 0.9 * 3))
+    assert cost.energy_uj("paper") == pytest.approx(1e-6 * (4.6 * 12 + 0.9 * 6))
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 5), (6, 2, 5, 3, 2)])
+@pytest.mark.parametrize("neuron", [RecurrentLIF, RadLIF])
+def test_every_recurrent_spike_goes_to_every_other_unit(neuron, shape):
+    layer, x = neuron(num_features=5), 20 * torch.randn(shape)
+    with OperationCounter(layer) as counter:
+        out = layer(x)
+    cost = counter.measurement(shape[1])
+    assert out.any()
+    assert cost.acs * shape[1] == out[:-1].sum() * 4
+    assert cost.dense * shape[1] == out.numel() * 5
+    assert cost.macs == 0

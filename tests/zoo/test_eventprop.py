@@ -576,5 +576,5 @@ def test_spikes_of_a_surrogate_are_refused():
 
 def test_no_state_is_carried():
     made = busy_layer()
-    with carry_state(made), pytest.raises(ValueError, match="takes a trial as a whole"):
+    with pytest.raises(ValueError, match="needs whole sequences"), carry_state(made):
         made(random_spikes(5, 1, 6))

@@ -14,7 +14,7 @@ from torch import nn
 
 import zoo
 from zoo.model import SpikingModel, TimeMeanFeatures, silent_layers, spiking_neurons, to_sequence
-from zoo.neurons import IF
+from zoo.neurons import IF, NEURONS
 
 PARAMETERS = {  # zoo/models/*.py; the first five from the papers, the rest from `closed_form`
     "sew_resnet18": 11_689_512,
@@ -335,3 +335,19 @@ def test_a_sequence_has_the_axes_of_its_model():
     for x, ndim, accepted in ((trains, 5, "images"), (frames, 3, "spike trains"), (image, 3, "spike trains")):
         with pytest.raises(ValueError, match=rf"Expected {accepted}.*found shape"):
             to_sequence(x, ndim)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("name", ["sew_resnet_tiny", "spiking_vgg_tiny"])
+def test_a_whole_student_compiles_without_a_graph_break(make, name, neuron):
+    torch.compiler.reset()
+    model = make(name, neuron=neuron).train()
+    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, backend="aot_eager")
+    x = torch.rand(2, 1, 16, 16)
+    expected, found = model(x), compiled(x)
+    assert torch.equal(found, expected)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    for parameter, gradient in zip(compiled.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)

@@ -49,11 +49,11 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.connect = CONNECT[connect]
         self.conv1, self.bn1 = conv3x3(in_chans, width, stride), nn.BatchNorm2d(width)
-        self.act1 = make_neuron(neuron)
+        self.act1 = make_neuron(neuron, width)
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
-        self.act2 = make_neuron(neuron)
+        self.act2 = make_neuron(neuron, width)
         self.downsample = Shortcut(in_chans, width, stride) if stride != 1 or in_chans != width else None
-        self.downsample_act = make_neuron(neuron) if self.downsample else nn.Identity()
+        self.downsample_act = make_neuron(neuron, width) if self.downsample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """g(A(x), shortcut(x))."""
@@ -73,13 +73,13 @@ class Bottleneck(nn.Module):
         out_chans = width * self.expansion
         self.connect = CONNECT[connect]
         self.conv1, self.bn1 = nn.Conv2d(in_chans, width, 1, bias=False), nn.BatchNorm2d(width)
-        self.act1 = make_neuron(neuron)
+        self.act1 = make_neuron(neuron, width)
         self.conv2, self.bn2 = conv3x3(width, width, stride), nn.BatchNorm2d(width)
-        self.act2 = make_neuron(neuron)
+        self.act2 = make_neuron(neuron, width)
         self.conv3, self.bn3 = nn.Conv2d(width, out_chans, 1, bias=False), nn.BatchNorm2d(out_chans)
-        self.act3 = make_neuron(neuron)
+        self.act3 = make_neuron(neuron, out_chans)
         self.downsample = Shortcut(in_chans, out_chans, stride) if stride != 1 or in_chans != out_chans else None
-        self.downsample_act = make_neuron(neuron) if self.downsample else nn.Identity()
+        self.downsample_act = make_neuron(neuron, out_chans) if self.downsample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """g(A(x), shortcut(x))."""
@@ -132,7 +132,7 @@ class SEWResNet(SpikingModel):
         kernel, stride, pool = STEMS[stem]
         self.conv1 = nn.Conv2d(in_chans, widths[0], kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.act1 = make_neuron(neuron)
+        self.act1 = make_neuron(neuron, widths[0])
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool else nn.Identity()
         self.feature_info = [{"num_chs": widths[0], "reduction": stride, "module": "act1"}]
 

@@ -25,7 +25,7 @@ class ConvNeuron(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_chans, out_chans, 3, padding=1)
         self.bn = nn.BatchNorm2d(out_chans)
-        self.act = make_neuron(neuron)
+        self.act = make_neuron(neuron, out_chans)
 
     def current(self, x: Tensor) -> Tensor:
         """What the neuron integrates."""

@@ -1,58 +1,98 @@
 """Spiking neurons and their surrogate gradients; one neuron, one file."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from ..errors import check_arguments, unknown
-from .base import Neuron, carry_state, override_surrogate
+from .adlif import AdLIF
+from .base import Neuron, Stateful, carry_state, override_surrogate, stateful_layers
+from .cuba import CuBa
 from .integrate_and_fire import IF
 from .leaky import Leaky
+from .li import LI
 from .lif import LIF
 from .plif import PLIF
+from .radlif import RadLIF
+from .recurrent_lif import RecurrentLIF
 from .surrogate import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
 
 __all__ = [
     "IF",
+    "LI",
     "LIF",
     "NEURONS",
     "PLIF",
     "SURROGATES",
     "ATan",
+    "AdLIF",
+    "CuBa",
     "Gaussian",
     "Leaky",
     "Neuron",
     "NeuronSpec",
+    "RadLIF",
     "Rectangle",
+    "RecurrentLIF",
     "Sigmoid",
+    "Stateful",
     "Surrogate",
     "Triangle",
     "carry_state",
     "make_neuron",
     "make_surrogate",
     "override_surrogate",
+    "stateful_layers",
 ]
 
-NEURONS: dict[str, type[Neuron]] = {"if": IF, "lif": LIF, "plif": PLIF, "leaky": Leaky}
+NEURONS: dict[str, type[Neuron]] = {
+    "if": IF,
+    "lif": LIF,
+    "plif": PLIF,
+    "leaky": Leaky,
+    "cuba": CuBa,
+    "adlif": AdLIF,
+    "recurrent_lif": RecurrentLIF,
+    "radlif": RadLIF,
+}
 
 NeuronSpec = str | Mapping[str, Any]
 """A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}."""
 
 
-def make_neuron(spec: NeuronSpec) -> Neuron:
+def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron:
     """Build a neuron from its JSON form.
 
+    Args:
+        spec: A name, or {"name": ..., numbers}.
+        num_features: Units of the layer (F of [T, N, F], C of [T, N, C, H, W]), which the model knows; given to those
+            neurons that take it.
+
     Raises:
-        ValueError: If the name or an argument is not accepted.
+        ValueError: If the name or an argument is not accepted, or num_features is missing.
 
     Example:
         >>> make_neuron({"name": "lif", "tau": 4.0}).tau
         4.0
+        >>> make_neuron("adlif", num_features=16).alpha.shape
+        torch.Size([16])
     """
-    arguments = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+    arguments: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = str(arguments.pop("name", None))
     if name not in NEURONS:
         raise ValueError(unknown("neuron", name, NEURONS))
     check_arguments(name, NEURONS[name], arguments)
+    if "num_features" in signature(NEURONS[name]).parameters:
+        if num_features is not None and arguments.setdefault("num_features", num_features) != num_features:
+            raise ValueError(
+                f"num_features of neuron {name!r} is {arguments['num_features']}, but this layer has {num_features} "
+                "units. Leave it out: the model knows it."
+            )
+        if "num_features" not in arguments:
+            raise ValueError(
+                f"Neuron {name!r} has numbers for every unit and needs num_features: F of [T, N, F], C of "
+                f"[T, N, C, H, W]. Give it: {{name: {name}, num_features: 64}}, or make_neuron(spec, num_features)."
+            )
     try:
         return NEURONS[name](**arguments)
     except TypeError as error:

@@ -14,11 +14,39 @@ State = tuple[Tensor, ...]
 """What a neuron remembers between two steps: one tensor [N, ...] for each variable."""
 
 
-class Neuron(nn.Module, ABC):
-    r"""Maps an input current X [T, N, ...] to spikes S [T, N, ...] in {0, 1}.
+class Stateful(nn.Module, ABC):
+    """A layer that remembers: it maps a current X [T, N, ...] to a sequence [T, N, ...], step by step.
 
     The state lives inside `forward`: it starts anew in every call, is never in the `state_dict`, and there is nothing
     to reset between batches. `carry_state` makes it last from call to call, for a block of code.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carries = False
+        self.state: State | None = None
+
+    @abstractmethod
+    def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
+        """The layer as a function: output [T, N, ...] of x [T, N, ...] and a state, and the state after step T.
+
+        Args:
+            x: Currents.
+            state: What it remembers before the first step; None to start anew.
+            final: Whether the state after step T is wanted; it may be empty if not.
+        """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes (or, of a readout, potentials) [T, N, ...] of the current x [T, N, ...]."""
+        if not self.carries:
+            return self.steps(x, final=False)[0]
+        out, state = self.steps(x, self.state)
+        self.state = tuple(part.detach() for part in state)
+        return out
+
+
+class Neuron(Stateful):
+    r"""Maps an input current X [T, N, ...] to spikes S [T, N, ...] in {0, 1}.
 
     Args:
         v_threshold: Potential at which the neuron fires; it fires at equality.
@@ -44,26 +72,6 @@ class Neuron(nn.Module, ABC):
         self.v_reset = v_reset
         self.detach_reset = detach_reset
         self.surrogate = make_surrogate(surrogate)
-        self.carries = False
-        self.state: State | None = None
-
-    @abstractmethod
-    def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
-        """The neuron as a function: spikes [T, N, ...] of x [T, N, ...] and a state, and the state after step T.
-
-        Args:
-            x: Currents.
-            state: What it remembers before the first step; None to start anew.
-            final: Whether the state after step T is wanted; it may be empty if not.
-        """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes [T, N, ...] of the current x [T, N, ...]."""
-        if not self.carries:
-            return self.steps(x, final=False)[0]
-        spikes, state = self.steps(x, self.state)
-        self.state = tuple(part.detach() for part in state)
-        return spikes
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""
@@ -100,24 +108,27 @@ class LeakyNeuron(Neuron):
         """The numbers of one step; those that are learned are tensors of one element."""
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
-        """See `Neuron`; the state is the potential V."""
+        """See `Stateful`; the state is the potential V."""
         v = state[0] if state else None
         settings = (self.v_reset, self.detach_reset, self.surrogate)
         spikes, v = leaky(x, v, *self.dynamics(), *settings, final=final)
         return spikes, (v,)
 
 
-def neurons_of(model: nn.Module) -> list[Neuron]:
-    """Every neuron layer of a model."""
-    return [module for module in model.modules() if isinstance(module, Neuron)]
+def stateful_layers(model: nn.Module) -> list[Stateful]:
+    """Every layer of a model that remembers: its neurons, and a readout that does not fire."""
+    return [module for module in model.modules() if isinstance(module, Stateful)]
 
 
 @contextmanager
 def carry_state(model: nn.Module) -> Iterator[None]:
-    """Let the neurons of a model go on where the last call left them, inside this block.
+    """Let the neurons and readouts of a model go on where the last call left them, inside this block.
 
     The first call starts anew. From call to call the state is detached: no gradient crosses. Afterwards all is as
     before, also after an exception.
+
+    Raises:
+        ValueError: If a layer of the model needs whole sequences (`zoo.delays`).
 
     Example:
         >>> import torch
@@ -127,14 +138,20 @@ def carry_state(model: nn.Module) -> Iterator[None]:
         ...     torch.cat([neuron(step[None]) for step in x]).flatten().tolist()
         [0.0, 1.0, 0.0]
     """
-    neurons = neurons_of(model)
+    for name, module in model.named_modules():
+        if getattr(module, "needs_whole_sequence", False):
+            raise ValueError(
+                f"{name} ({type(module).__name__}) needs whole sequences and cannot be run step by step. Use neither "
+                "sltt nor early exit with this model."
+            )
+    layers = stateful_layers(model)
     try:
-        for neuron in neurons:
-            neuron.carries = True
+        for layer in layers:
+            layer.carries = True
         yield
     finally:
-        for neuron in neurons:
-            neuron.carries, neuron.state = False, None
+        for layer in layers:
+            layer.carries, layer.state = False, None
 
 
 @contextmanager
@@ -153,7 +170,8 @@ def override_surrogate(model: nn.Module, surrogate: str | Mapping[str, Any]) -> 
         >>> neuron.surrogate
         ATan(alpha=2.0)
     """
-    other, neurons = make_surrogate(surrogate), neurons_of(model)
+    other = make_surrogate(surrogate)
+    neurons = [layer for layer in stateful_layers(model) if isinstance(layer, Neuron)]
     before = [neuron.surrogate for neuron in neurons]
     try:
         for neuron in neurons:

@@ -12,6 +12,7 @@ bit, the same gradients to rounding, more slowly.
 import ctypes
 import hashlib
 import logging
+import math
 import os
 import platform
 import shutil
@@ -113,8 +114,8 @@ def declare(kernels: ctypes.CDLL) -> ctypes.CDLL:
         "leaky_forward": "pipppiipii",
         "leaky_backward": "pippppppiipiiiff",
         "leaky_blocks": "ii",
-        "adaptive_forward": "ppppiipfi",
-        "adaptive_backward": "pppppppiipfiiff",
+        "adaptive_forward": "ppppiipiifi",
+        "adaptive_backward": "pppppppiipiifiiff",
     }.items():
         function = getattr(kernels, name)
         function.argtypes, function.restype = [kinds[kind] for kind in arguments], None
@@ -174,10 +175,28 @@ def adaptive(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """See `functional.adaptive`; `numbers` are alpha, beta, a and b."""
     slope, number = which_slope(surrogate)
-    spread = torch.stack([n.float().expand(x.shape[1:]) for n in numbers])  # [4, ...]: each neuron's own
+    shape, repeat = units_of(numbers, x.shape[1:])
+    of_units = torch.stack([n.float().expand(shape).flatten() for n in numbers])  # [4, units]
     start = None if state is None else torch.stack([s.float() for s in state])  # [3, ...]
-    out, end = torch.ops.snnzoo.adaptive(x, start, spread, threshold, detach_reset, slope, number, final)
+    out, end = torch.ops.snnzoo.adaptive(x, start, of_units, repeat, threshold, detach_reset, slope, number, final)
     return out, tuple(end) if final else ()
+
+
+def units_of(numbers: Sequence[Tensor], step: torch.Size) -> tuple[torch.Size, int]:
+    """The shape in which numbers differ from unit to unit, and how many columns of a step in a row are of one unit.
+
+    Units are one axis of the step; numbers that differ along several make every column a unit.
+
+    Raises:
+        ValueError: If the numbers do not broadcast over the step.
+    """
+    shape = torch.broadcast_shapes(*(n.shape for n in numbers))
+    if torch.broadcast_shapes(shape, step) != step:
+        raise ValueError(f"Numbers of shape {tuple(shape)} do not broadcast over one step {tuple(step)}.")
+    axes = [axis for axis in range(-len(shape), 0) if shape[axis] != 1]
+    if len(axes) > 1:
+        return step, 1
+    return shape, math.prod(step[axes[0] + 1 :]) if axes and axes[0] < -1 else 1
 
 
 def which_slope(surrogate: Surrogate | None) -> tuple[int, float]:
@@ -263,15 +282,16 @@ def _(x: Tensor, v: Any, learned: Any, *_: Any) -> tuple[Tensor, Tensor, Tensor]
 
 def save_leaky(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep the input, nothing else."""
-    x, v, learned, *ctx.settings, ctx.final = inputs
+    x, v, learned, *ctx.settings, _ = inputs
+    ctx.set_materialize_grads(False)  # the state after step T is often left alone, and zeros of its size are not free
     ctx.save_for_backward(x, v, learned)
 
 
-def leaky_gradient(ctx: Any, g: Tensor, g_end: Tensor) -> tuple[Any, ...]:
+def leaky_gradient(ctx: Any, g: Tensor | None, g_end: Tensor | None) -> tuple[Any, ...]:
     """Of x, v and `learned`; the other arguments have none."""
     x, v, learned = ctx.saved_tensors
-    found = torch.ops.snnzoo.leaky_backward(x, v, learned, g, g_end if ctx.final else None, *ctx.settings)
-    gx, gv, g_learned = found
+    g = torch.zeros_like(x) if g is None else g
+    gx, gv, g_learned = torch.ops.snnzoo.leaky_backward(x, v, learned, g, g_end, *ctx.settings)
     return gx, None if v is None else gv, None if learned is None else g_learned, *[None] * 7
 
 
@@ -283,18 +303,19 @@ def adaptive_op(
     x: Tensor,
     state: Tensor | None,
     numbers: Tensor,
+    repeat: int,
     threshold: float,
     detach_reset: bool,
     slope: int,
     number: float,
     final: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Spikes, and the state [3, ...] after step T; `numbers` [4, ...] are those of every neuron."""
+    """Spikes, and the state [3, ...] after step T; `numbers` [4, units], each for `repeat` columns in a row."""
     x, numbers, state = x.contiguous(), numbers.contiguous(), None if state is None else state.contiguous()
     out, end = torch.empty_like(x), torch.empty(3, *x.shape[1:]) if final else torch.empty(0)
     kernels().adaptive_forward(
         *(address(x), address(state), address(out), address(end) if final else None),
-        *(len(x), x[0].numel(), addresses(numbers), threshold, TYPES[x.dtype]),
+        *(len(x), x[0].numel(), address(numbers), numbers.shape[1], repeat, threshold, TYPES[x.dtype]),
     )
     return out, end
 
@@ -312,6 +333,7 @@ def adaptive_backward_op(
     numbers: Tensor,
     g: Tensor,
     g_end: Tensor | None,
+    repeat: int,
     threshold: float,
     detach_reset: bool,
     slope: int,
@@ -320,14 +342,15 @@ def adaptive_backward_op(
     """Gradients of x, of the state (empty if there is none) and of the numbers."""
     x, numbers, state = x.contiguous(), numbers.contiguous(), None if state is None else state.contiguous()
     g, g_end = g.to(x.dtype).contiguous(), None if g_end is None else g_end.contiguous()
-    gx, g_numbers = torch.empty_like(x), torch.empty_like(numbers)
+    gx, g_columns = torch.empty_like(x), torch.empty(4, x[0].numel())
     g_state = torch.empty(0) if state is None else torch.empty_like(state)
     kernels().adaptive_backward(
         *(address(x), address(state), address(g), address(g_end), address(gx)),
-        *(None if state is None else address(g_state), address(g_numbers), len(x), x[0].numel(), addresses(numbers)),
-        *(threshold, TYPES[x.dtype], slope, number, 0.0 if detach_reset else 1.0),
+        *(None if state is None else address(g_state), address(g_columns), len(x), x[0].numel()),
+        *(address(numbers), numbers.shape[1], repeat, threshold, TYPES[x.dtype], slope, number),
+        0.0 if detach_reset else 1.0,
     )
-    return gx, g_state, g_numbers
+    return gx, g_state, g_columns.view(4, -1, numbers.shape[1], repeat).sum((1, 3))
 
 
 @adaptive_backward_op.register_fake
@@ -338,16 +361,17 @@ def _(x: Tensor, state: Any, numbers: Tensor, *_: Any) -> tuple[Tensor, Tensor, 
 
 def save_adaptive(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep the input, nothing else."""
-    x, state, numbers, *ctx.settings, ctx.final = inputs
+    x, state, numbers, *ctx.settings, _ = inputs
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, state, numbers)
 
 
-def adaptive_gradient(ctx: Any, g: Tensor, g_end: Tensor) -> tuple[Any, ...]:
+def adaptive_gradient(ctx: Any, g: Tensor | None, g_end: Tensor | None) -> tuple[Any, ...]:
     """Of x, the state and the numbers; the other arguments have none."""
     x, state, numbers = ctx.saved_tensors
-    found = torch.ops.snnzoo.adaptive_backward(x, state, numbers, g, g_end if ctx.final else None, *ctx.settings)
-    gx, g_state, g_numbers = found
-    return gx, None if state is None else g_state, g_numbers, *[None] * 5
+    g = torch.zeros_like(x) if g is None else g
+    gx, g_state, g_numbers = torch.ops.snnzoo.adaptive_backward(x, state, numbers, g, g_end, *ctx.settings)
+    return gx, None if state is None else g_state, g_numbers, *[None] * 6
 
 
 adaptive_op.register_autograd(adaptive_gradient, setup_context=save_adaptive)
@@ -366,11 +390,6 @@ def pack(learned: Tensor | None, numbers: list[float], v_reset: float) -> Any:
     """The struct `Leaky` of kernels.cpp."""
     decay, gain, shift, threshold = numbers if learned is None else learned.tolist()
     return (ctypes.c_float * 6)(decay, gain, shift, threshold, v_reset, v_reset)
-
-
-def addresses(numbers: Tensor) -> Any:
-    """Pointers to the rows of a contiguous tensor."""
-    return (ctypes.c_void_p * len(numbers))(*[row.data_ptr() for row in numbers])
 
 
 def address(x: Tensor | None) -> int | None:
@@ -398,4 +417,5 @@ def like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def laid_out_as(x: Tensor, other: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Another sequence of the shape of x, laid out as `like(x)`, without a copy if it is."""
     dtype = dtype or x.dtype
-    return other if other.stride() == strides(x) and other.dtype == dtype else like(x, dtype).copy_(other)
+    same = all(n == 1 or a == b for n, a, b in zip(x.shape, strides(x), other.stride(), strict=True))
+    return other if same and other.dtype == dtype else like(x, dtype).copy_(other)

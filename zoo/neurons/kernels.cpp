@@ -62,7 +62,6 @@ struct Rows {
     return buffer;
   }
 
-  // Steps lie far apart, where the processor does not look ahead by itself.
   void prefetch(int64_t start, int64_t n) const {
     const int64_t bytes = type ? 2 : 4;
     for (int64_t i = 0; i < n * bytes; i += 64) __builtin_prefetch(data + start * bytes + i);
@@ -144,6 +143,10 @@ inline float slope(float x, float a) {
 // wider where they live in the L2 cache anyway.
 int64_t columns(int64_t steps) { return steps <= 32 ? 128 : steps <= 400 ? 256 : 64; }
 
+// Steps lie far apart, where the processor does not look ahead by itself. A row takes some ten nanoseconds and memory a
+// hundred, so rows are asked for a few steps early, those of the next block too (it is this thread's, but for the last).
+constexpr int64_t AHEAD = 4;
+
 // Leaky neurons: one potential, one set of numbers for all of them ----------------------------------------------------
 
 template <Reset RESET>
@@ -156,7 +159,11 @@ void leaky_forward(Rows x, int64_t x_step, const float* v0, Rows out, float* v_e
     alignas(64) float v[WIDTH], row[WIDTH], y[WIDTH];
     for (int64_t i = 0; i < n; ++i) v[i] = v0 ? v0[start + i] : p.v_start;
     for (int64_t t = 0; t < steps; ++t) {
-      if (t + 1 < steps) x.prefetch((t + 1) * x_step + start, n);
+      const int64_t soon = t + AHEAD;
+      if (soon < steps)
+        x.prefetch(soon * x_step + start, n);
+      else if (soon < 2 * steps && start + 2 * WIDTH <= size)
+        x.prefetch((soon - steps) * x_step + start + WIDTH, n);
       const float* current = x.load(t * x_step + start, row, n);
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) {
@@ -189,7 +196,11 @@ void leaky_backward(Rows x, int64_t x_step, const float* v0, Rows g, const float
       for (int64_t i = 0; i < n; ++i) gv[i] = g_end ? g_end[start + i] : 0.f;
       if (SUMS) std::fill(sums, sums + 4 * width, 0.f);
       for (int64_t t = 0; t < steps; ++t) {
-        if (t + 1 < steps) x.prefetch((t + 1) * x_step + start, n);
+        const int64_t soon = t + AHEAD;
+        if (soon < steps)
+          x.prefetch(soon * x_step + start, n);
+        else if (soon < 2 * steps)
+          g.prefetch((2 * steps - 1 - soon) * size + start, n);
         const float* current = x.load(t * x_step + start, row, n);
         float* h_t = hs + t * width;
 #pragma omp simd
@@ -201,7 +212,10 @@ void leaky_backward(Rows x, int64_t x_step, const float* v0, Rows g, const float
         }
       }
       for (int64_t t = steps - 1; t >= 0; --t) {
-        if (t) g.prefetch((t - 1) * size + start, n);
+        if (t >= AHEAD)
+          g.prefetch((t - AHEAD) * size + start, n);
+        else if (AHEAD - t <= steps && start + 2 * width <= size)
+          x.prefetch((AHEAD - t - 1) * x_step + start + width, n);
         const float* g_t = g.load(t * size + start, row, n);
         const float* h_t = hs + t * width;
         const float* current = SUMS ? x.load(t * x_step + start, row2, n) : nullptr;
@@ -240,10 +254,23 @@ void leaky_backward(Rows x, int64_t x_step, const float* v0, Rows g, const float
   }
 }
 
-// Adaptive neurons: a potential and an adaptation current, numbers of their own [M] -----------------------------------
+// Adaptive neurons: a potential and an adaptation current, and four numbers per unit ----------------------------------
 
 struct Adaptive {
-  const float *alpha, *beta, *a, *b;
+  const float* numbers;  // [4, units]: alpha, beta, a, b
+  int64_t units, repeat;  // column i belongs to unit (i / repeat) % units
+
+  // The numbers of n columns, as four rows of `width`. It counts along, as a division takes longer than a step.
+  void spread(int64_t start, int64_t n, float* out, int64_t width) const {
+    int64_t unit = start / repeat % units, at = start % repeat;
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t k = 0; k < 4; ++k) out[k * width + i] = numbers[k * units + unit];
+      if (++at == repeat) {
+        at = 0;
+        if (++unit == units) unit = 0;
+      }
+    }
+  }
 };
 
 void adaptive_forward(Rows x, const float* state, Rows out, float* state_end, int64_t steps, int64_t size, Adaptive p,
@@ -252,8 +279,9 @@ void adaptive_forward(Rows x, const float* state, Rows out, float* state_end, in
 #pragma omp parallel for schedule(static)
   for (int64_t start = 0; start < size; start += WIDTH) {
     const int64_t n = std::min(WIDTH, size - start);
-    const float *alpha = p.alpha + start, *beta = p.beta + start, *a = p.a + start, *b = p.b + start;
-    alignas(64) float v[WIDTH] = {}, w[WIDTH] = {}, s[WIDTH] = {}, row[WIDTH];
+    alignas(64) float v[WIDTH] = {}, w[WIDTH] = {}, s[WIDTH] = {}, row[WIDTH], numbers[4 * WIDTH];
+    const float *alpha = numbers, *beta = alpha + WIDTH, *a = beta + WIDTH, *b = a + WIDTH;
+    p.spread(start, n, numbers, WIDTH);
     float* const kept[] = {v, w, s};
     for (int64_t k = 0; state && k < 3; ++k) std::copy_n(state + k * size + start, n, kept[k]);
     for (int64_t t = 0; t < steps; ++t) {
@@ -270,6 +298,7 @@ void adaptive_forward(Rows x, const float* state, Rows out, float* state_end, in
   }
 }
 
+// `g_numbers` [4, M] gets the gradients of the numbers of every column, for the caller to sum over those of a unit.
 template <Slope SLOPE>
 void adaptive_backward(Rows x, const float* state, Rows g, const float* g_end, Rows gx, float* g_state,
                        float* g_numbers, int64_t steps, int64_t size, Adaptive p, float threshold, float number,
@@ -277,14 +306,15 @@ void adaptive_backward(Rows x, const float* state, Rows g, const float* g_end, R
   const int64_t width = columns(steps);
 #pragma omp parallel
   {
-    const std::unique_ptr<float[]> scratch(new float[(2 * steps + 13) * width]);
+    const std::unique_ptr<float[]> scratch(new float[(2 * steps + 17) * width]);
     float *vs = scratch.get(), *ws = vs + (steps + 1) * width;  // row t + 1 belongs to step t, row 0 to the start
     float *s0 = ws + (steps + 1) * width, *gv = s0 + width, *gw = gv + width, *gs = gw + width, *row = gs + width;
-    float *row2 = row + width, *y = row2 + width, *sums = y + width;  // sums: 4 rows
+    float *row2 = row + width, *y = row2 + width, *sums = y + width, *numbers = sums + 4 * width;  // 4 rows each
+    const float *alpha = numbers, *beta = alpha + width, *a = beta + width, *b = a + width;
 #pragma omp for schedule(static)
     for (int64_t start = 0; start < size; start += width) {
       const int64_t n = std::min(width, size - start);
-      const float *alpha = p.alpha + start, *beta = p.beta + start, *a = p.a + start, *b = p.b + start;
+      p.spread(start, n, numbers, width);
       float* const first[] = {vs, ws, s0};
       float* const last[] = {gv, gw, gs};
       for (int64_t k = 0; k < 3; ++k) {
@@ -298,7 +328,8 @@ void adaptive_backward(Rows x, const float* state, Rows g, const float* g_end, R
         float *v_next = vs + (t + 1) * width, *w_next = ws + (t + 1) * width;
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
-          const float s = t ? (v[i] >= threshold ? 1.f : 0.f) : s0[i];
+          const float first = s0[i], fired = v[i] >= threshold ? 1.f : 0.f;  // both read: a branch would not vectorise
+          const float s = t ? fired : first;
           w_next[i] = beta[i] * w[i] + a[i] * v[i] + b[i] * s;
           v_next[i] = alpha[i] * (v[i] - threshold * s) + (1 - alpha[i]) * (current[i] - w_next[i]);
         }
@@ -309,7 +340,8 @@ void adaptive_backward(Rows x, const float* state, Rows g, const float* g_end, R
         const float *v = vs + t * width, *w = ws + t * width, *h = v + width, *w_now = w + width;
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
-          const float s = t ? (v[i] >= threshold ? 1.f : 0.f) : s0[i];
+          const float first = s0[i], fired = v[i] >= threshold ? 1.f : 0.f;
+          const float s = t ? fired : first;
           const float gh = (g_t[i] + gs[i]) * slope<SLOPE>(h[i] - threshold, number) + gv[i];
           const float gw_now = gw[i] - gh * (1 - alpha[i]);
           sums[i] += gh * ((v[i] - threshold * s) - (current[i] - w_now[i]));
@@ -377,15 +409,16 @@ void leaky_backward(const void* x, int64_t x_step, const float* v0, const void* 
 }
 
 void adaptive_forward(const void* x, const float* state, void* out, float* state_end, int64_t steps, int64_t size,
-                      const float* const* numbers, float threshold, int64_t type) {
-  const Adaptive p{numbers[0], numbers[1], numbers[2], numbers[3]};
+                      const float* numbers, int64_t units, int64_t repeat, float threshold, int64_t type) {
+  const Adaptive p{numbers, units, repeat};
   adaptive_forward(rows(x, type, 0), state, rows(out, type, 0), state_end, steps, size, p, threshold);
 }
 
 void adaptive_backward(const void* x, const float* state, const void* g, const float* g_end, void* gx, float* g_state,
-                       float* g_numbers, int64_t steps, int64_t size, const float* const* numbers, float threshold,
-                       int64_t type, int64_t which, float number, float through_reset) {
-  const Adaptive p{numbers[0], numbers[1], numbers[2], numbers[3]};
+                       float* g_numbers, int64_t steps, int64_t size, const float* numbers, int64_t units,
+                       int64_t repeat, float threshold, int64_t type, int64_t which, float number,
+                       float through_reset) {
+  const Adaptive p{numbers, units, repeat};
   with_slope(which, [&](auto s) {
     adaptive_backward<decltype(s)::value>(rows(x, type, 0), state, rows(g, type, 0), g_end, rows(gx, type, 0), g_state,
                                           g_numbers, steps, size, p, threshold, number, through_reset);

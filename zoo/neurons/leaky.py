@@ -23,13 +23,13 @@ class Leaky(LeakyNeuron):
         V_t = H_t - v_threshold S_t
 
     The reset is soft; its v_threshold is differentiated, its S_t is not. It is computed in units of the threshold, from
-    V / v_threshold and X / v_threshold, which changes no value but by rounding, and no gradient. With T = 1 the leak has
-    no effect, and a network of these neurons is one with binary activations.
+    V / v_threshold and X / v_threshold, which changes no value but by rounding, and no gradient. With T = 1 the leak
+    has no effect, and a network of these neurons is one with binary activations.
 
-    A call first brings the parameters back into their bounds, leak <= 1 and v_threshold >= 0.01, where an optimiser left
-    them. That is the clamp after the optimiser's step of the source, in a place that no training loop can forget. It is
-    logged, the first time in every layer. It costs one look at two numbers per call (a synchronisation on a GPU), and
-    none for frozen parameters.
+    A call first brings the parameters back into their bounds, leak <= 1 and v_threshold >= 0.01, where an optimiser
+    left them. That is the clamp after the optimiser's step of the source, in a place that no training loop can forget.
+    It is logged, the first time in every layer. It costs one look at two numbers per call (a synchronisation on a GPU),
+    and none for frozen parameters.
 
     Args:
         leak: Initial factor on the potential of the step before, in (0, 1].
@@ -75,7 +75,7 @@ class Leaky(LeakyNeuron):
         return Dynamics(self.leak, 1 / self.v_threshold, 0.0, 1.0)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
-        """See `Neuron`; the state is V / v_threshold."""
+        """See `Stateful`; the state is V / v_threshold."""
         self.clamp_parameters()
         spikes, state = super().steps(x, state, final)
         if spikes.requires_grad:  # the reset is detached, so all of a slope's gradient arrives here
@@ -85,22 +85,27 @@ class Leaky(LeakyNeuron):
     @torch.no_grad()
     def clamp_parameters(self) -> None:
         """Bring leak and v_threshold back into their bounds, and say so once."""
+        bounds: dict[str, tuple[Any, float, float]]
         bounds = {"leak": (self.leak, -math.inf, 1.0), "v_threshold": (self.v_threshold, MIN_THRESHOLD, math.inf)}
         for name, (value, low, high) in bounds.items():
+            if torch.compiler.is_compiling():  # which cannot look at a value: always written, never logged
+                value.clamp_(low, high)
+                continue
             # Only a value out of bounds is written: writing spoils a graph that still waits for its backward pass, and
             # out of bounds it can only be after a step of the optimiser, when no graph waits.
-            if value.requires_grad and not low <= value <= high:  # type: ignore[attr-defined]
+            if value.requires_grad and not low <= value <= high:
                 if not self.said:
                     logger.warning(
                         "A learned %s of %.6g was clamped to [%g, %g]; later clamps of this layer are not logged.",
                         *(name, value, low, high),
                     )
                     self.said = True
-                value.clamp_(low, high)  # type: ignore[attr-defined]
+                value.clamp_(low, high)
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""
+        v_threshold: Any = self.v_threshold
         return (
-            f"leak={self.leak.item():.3g}, v_threshold={self.v_threshold.item():.3g}, surrogate={self.surrogate}, "
+            f"leak={self.leak.item():.3g}, v_threshold={v_threshold.item():.3g}, surrogate={self.surrogate}, "
             f"surrogate_scale={self.surrogate_scale}"
         )

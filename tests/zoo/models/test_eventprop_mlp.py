@@ -217,5 +217,5 @@ def test_bad_input():
         model(torch.zeros(4, 1, 8, 8))
     with pytest.raises(ValueError, match="must be binary spikes"):
         model(x / 2)
-    with carry_state(model), pytest.raises(ValueError, match="takes a trial as a whole"):
+    with pytest.raises(ValueError, match="needs whole sequences"), carry_state(model):
         model(x)

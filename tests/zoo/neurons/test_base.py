@@ -1,5 +1,10 @@
 """Neurons against a float64 loop in numpy, and their gradients against a loop that writes every derivative out."""
 
+import pickle
+import re
+from inspect import signature
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +22,22 @@ SETTINGS = [
     {"name": "plif", "tau": 4.0, "decay_input": False, "v_reset": None},
 ]
 every_setting = pytest.mark.parametrize("setting", SETTINGS, ids=str)
+UNITS = [  # those with a reference of their own, in their own test; x has three units
+    {"name": "leaky"},
+    {"name": "cuba", "tau_s": 3.0, "tau_m": 1.5},
+    {"name": "cuba", "v_reset": None},
+    {"name": "adlif", "v_threshold": 0.2, "num_features": 3},
+    {"name": "recurrent_lif", "num_features": 3, "self_connections": True},
+    {"name": "radlif", "v_threshold": 0.2, "num_features": 3},
+]
+every_neuron = pytest.mark.parametrize("setting", SETTINGS + UNITS, ids=str)
+PARAMETERS = {
+    "plif": {"w"},
+    "leaky": {"leak", "v_threshold"},
+    "adlif": {"alpha", "beta", "a", "b"},
+    "recurrent_lif": {"recurrent.weight"},
+    "radlif": {"alpha", "beta", "a", "b", "recurrent.weight"},
+}
 
 
 def charge(setting, v, x):
@@ -87,35 +108,66 @@ def test_gradient_equals_the_chain_rule_by_hand(setting, detach):
 
 @pytest.mark.parametrize("name", NEURONS)
 def test_fires_at_equality(name):
-    neuron = make_neuron({"name": name, "v_threshold": 0.5})
-    current = torch.tensor([[0.5 if name in ("if", "leaky") else 1.0]])  # charges to exactly 0.5
+    neuron = make_neuron({"name": name, "v_threshold": 0.5}, num_features=1)
+    if name in ("adlif", "radlif"):
+        torch.nn.init.constant_(neuron.alpha, 0.875)
+    gain = {"if": 1.0, "leaky": 1.0, "adlif": 0.125, "radlif": 0.125}.get(name, 0.5)
+    current = torch.tensor([[[0.5 / gain]]])  # charges to exactly 0.5
     assert neuron(current).item() == 1.0
     assert neuron(current - 1e-6).item() == 0.0
 
 
 @pytest.mark.parametrize("name", NEURONS)
 def test_state_starts_anew_and_is_never_saved(name):
-    neuron = make_neuron(name)
-    x = torch.rand(5, 4) * 2
+    neuron = make_neuron(name, num_features=4)
+    x = torch.rand(5, 2, 4) * 2
     assert torch.equal(neuron(x), neuron(x))
-    assert set(neuron.state_dict()) == {"plif": {"w"}, "leaky": {"leak", "v_threshold"}}.get(name, set())
+    assert set(neuron.state_dict()) == set(dict(neuron.named_parameters())) == PARAMETERS.get(name, set())
+    assert torch.equal(pickle.loads(pickle.dumps(neuron))(x), neuron(x))
 
 
-@every_setting
+@every_neuron
 def test_no_step_sees_a_later_one_and_no_sample_another(setting):
     x, neuron = torch.randn(6, 5, 3) + 0.5, make_neuron(setting)
+    assert neuron(x).any(), "the test would see nothing"
     assert torch.equal(neuron(x)[:4], neuron(x[:4]))
     assert torch.equal(neuron(x)[:, 2:3], neuron(x[:, 2:3]))
 
 
-@every_setting
+@every_neuron
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_half(setting, dtype):
-    x = (torch.randn(6, 50) * 2 + 1).to(dtype).requires_grad_()
+    x = (torch.randn(6, 20, 3) * 2 + 1).to(dtype).requires_grad_()
     spikes = make_neuron(setting)(x)
     spikes.sum().backward()
     assert (spikes.dtype, x.grad.dtype) == (dtype, dtype)
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
+
+
+@every_neuron
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_learns_under_autocast(setting, dtype):
+    """Currents and spikes in half precision; every parameter gets a gradient in its own."""
+    model, x = torch.nn.Sequential(torch.nn.Linear(4, 3), make_neuron(setting)), torch.randn(6, 20, 4) * 4
+    with torch.autocast("cpu", dtype):
+        spikes = model(x)
+    (spikes.float() * torch.randn(spikes.shape)).sum().backward()
+    assert spikes.dtype == dtype
+    assert all(p.grad.dtype == torch.float32 and p.grad.any() and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["cuba", "adlif", "recurrent_lif", "radlif"])
+def test_compiled_and_exported(name):
+    """Without a graph break, kernels or loops; an exported program needs neither of our operators."""
+    neuron = make_neuron({"name": name, "v_threshold": 0.2}, num_features=3)
+    model, x = torch.nn.Sequential(torch.nn.Linear(4, 3), neuron), torch.randn(3, 5, 4) * 4
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x), model(x))
+    found, expected = (torch.autograd.grad(run(x).sum(), list(model.parameters())) for run in (compiled, model))
+    torch.testing.assert_close(found, expected)
+    program = torch.export.export(model, (x,))
+    assert "snnzoo" not in str(program.graph)
+    assert torch.equal(program.module()(x), model(x))
 
 
 def test_detaching_the_reset_changes_no_spike():
@@ -133,6 +185,18 @@ def test_detaching_the_reset_changes_no_spike():
         (lambda: make_neuron(None), "Unknown neuron 'None'"),  # `neuron:` with nothing after it, in a recipe
         (lambda: make_neuron({"name": "lif", "tua": 2.0}), "Unknown lif argument 'tua'. Did you mean 'tau'"),
         (lambda: make_neuron({"name": "if", "surrogate": "atn"}), "Unknown surrogate 'atn'. Did you mean 'atan'"),
+        (lambda: make_neuron("adlif"), "Neuron 'adlif' has numbers for every unit and needs num_features"),
+        (
+            lambda: make_neuron({"name": "radlif", "num_features": 8}, 4),
+            "num_features of neuron 'radlif' is 8, but .* 4",
+        ),
+        (lambda: make_neuron("recurrent_lif", 0), "num_features is the number of units .* >= 1, found 0"),
+        (lambda: make_neuron("adlif", 2.0), "integer >= 1, found 2.0"),
+        (lambda: make_neuron({"name": "lif", "num_features": 4}), "Unknown lif argument 'num_features'"),
+        (lambda: make_neuron({"name": "adlif", "v_threshold": 0.0}, 4), "above the reset potential 0.0, found 0.0"),
+        (lambda: make_neuron({"name": "adlif", "v_reset": 0.0}, 4), "'adlif' does not take"),
+        (lambda: make_neuron({"name": "recurrent_lif", "tau": 0.0}, 4), ">= 1, found 0.0"),
+        (lambda: make_neuron({"name": "cuba", "v_threshold": -1.0}), "above the reset potential 0.0, found -1.0"),
         (lambda: LIF(tau=0.5), ">= 1, found 0.5"),
         (lambda: PLIF(tau=1.0), "start above 1, found 1.0"),
         (lambda: IF(v_threshold=0.0), "above the reset potential 0.0, found 0.0"),
@@ -150,7 +214,7 @@ def test_print_shows_the_numbers():
     assert "ATan(alpha=2.0)" in repr(IF())
 
 
-@every_setting
+@every_neuron
 def test_a_carried_state_equals_one_sequence(setting):
     """In chunks, whatever their lengths; the gradient stops between them, and nothing is left behind."""
     neuron, x = make_neuron(setting), (torch.randn(7, 5, 3) + 0.5).requires_grad_()
@@ -179,3 +243,17 @@ def test_another_surrogate_for_a_block():
     assert [neuron.surrogate for neuron in model] == own
     assert torch.equal(inside, model(x))
     assert not torch.allclose(before, other)
+
+
+def test_the_table_in_the_docs():
+    """docs/methods.md lists every neuron, its arguments and what it learns."""
+    text = (Path(__file__).parents[3] / "docs/methods.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|[^|]*\|$", text, flags=re.MULTILINE)
+    table = {name: (arguments, learned) for name, _, arguments, learned in rows if name in NEURONS}
+    assert set(table) == set(NEURONS)
+    for name, (arguments, learned) in table.items():
+        own = signature(NEURONS[name]).parameters
+        common = {"neuron", "lif", "v_threshold", "v_reset", "detach_reset", "surrogate"}
+        parameters = {"recurrent.weight" if part == "V" else part for part in re.findall(r"`(\w+)`", learned)}
+        assert set(re.findall(r"`(\w+)`", arguments)) == set(own) - common
+        assert parameters == PARAMETERS.get(name, set())

@@ -20,7 +20,7 @@ def reference(current, leak, threshold):
 
 
 def test_trace_by_hand():
-    """leak 0.5, threshold 2: H = 1.5, 2.25 (fires, 0.25 left), 1.625, 2 (at equality; 0 left), 4 (2 left), 2 (fires)."""
+    """leak 0.5, threshold 2: H = 1.5, 2.25 (fires; 0.25 left), 1.625, 2 (at equality; 0), 4 (2 left), 2 (fires)."""
     neuron = Leaky(leak=0.5, v_threshold=2.0)
     current = torch.tensor([1.5, 1.5, 1.5, 1.1875, 4.0, 1.0]).view(-1, 1)
     assert neuron(current).flatten().tolist() == [0, 1, 0, 1, 1, 1]

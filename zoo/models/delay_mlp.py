@@ -1,0 +1,211 @@
+"""Fully connected spiking networks with learned delays, for spike trains (DCLS-Delays).
+
+Hammouamri, Khalfaoui-Hassani and Masquelier 2024, arXiv:2306.17670: layers, sizes and neurons of its SHD and SSC
+networks. Written from the equations.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from ..delays import DelayedLinear, delayed_layers
+from ..errors import unknown
+from ..layers import SequenceDropout, over_time
+from ..model import SpikingModel, TimeMeanFeatures
+from ..neurons import NeuronSpec, make_neuron
+from ..neurons.functional import leaky
+
+__all__ = ["DelayMLP"]
+
+READOUTS = ("softmax", "potential")
+
+
+class DelayBlock(nn.Module):
+    """Delayed synapses, norm over T and N, neuron, dropout of whole neurons: [T, N, F] -> [T + (L-1)//2, N, F']."""
+
+    def __init__(
+        self, in_features: int, width: int, kernel_size: int, kernel_count: int, neuron: NeuronSpec, drop_rate: float
+    ) -> None:
+        super().__init__()
+        self.synapses = DelayedLinear(in_features, width, kernel_size, kernel_count)
+        self.bn = nn.BatchNorm1d(width)
+        self.act = make_neuron(neuron)
+        self.drop = SequenceDropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes, in training divided by the share that dropout leaves."""
+        return self.drop(self.act(over_time(self.synapses(x), self.bn)))
+
+
+class DelayMLP(SpikingModel):
+    r"""Hidden layers of `DelayBlock` and a leaky readout behind delayed synapses. Contract and errors: `SpikingModel`.
+
+        V_t = (1 - 1/readout_tau) V_{t-1} + (delayed sums of the last spikes)_t,   V_0 = 0, no threshold
+
+    There is no still image: T is that of the data, and every layer adds (L-1)//2 steps to it. A feature is the spikes
+    of a hidden layer, [T', N, H].
+
+    Args:
+        hidden: Neurons of every hidden layer.
+        kernel_size: Lags L of every synapse, odd: delays are 0..L-1 steps.
+        kernel_count: Taps of every synapse, each with a weight and a delay.
+        neuron: Neuron of every hidden layer, in JSON; see `make_neuron`.
+        readout_tau: Time constant of the readout, in steps, >= 1.
+        readout: "softmax": the logits are z_t = T' softmax(V_t), so their mean over the T' steps is the m = sum_t
+            softmax(V_t) that the released code puts into the cross-entropy, and answers with. "potential": z_t = V_t.
+        delay_lr: Learning rate of the delays, in units of that of the weights.
+        num_steps: Steps T of the noise that stands in for data when a checkpoint is checked without any.
+        num_classes: Classes K.
+        in_chans: Inputs F.
+        drop_rate: Dropout after every hidden layer, with one mask for all steps.
+
+    Raises:
+        ValueError: If an argument is out of range; the message names it.
+    """
+
+    sequence_ndim = 3
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (256, 256),
+        kernel_size: int = 25,
+        kernel_count: int = 1,
+        neuron: NeuronSpec = "lif",
+        readout_tau: float = 2.0,
+        readout: str = "softmax",
+        delay_lr: float = 100.0,
+        num_steps: int = 100,
+        num_classes: int = 20,
+        in_chans: int = 140,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__(num_classes, in_chans, num_steps, drop_rate)
+        if not hidden or min(hidden) < 1:
+            raise ValueError(f"hidden is the number of neurons of every hidden layer, each >= 1, found {list(hidden)}.")
+        if not readout_tau >= 1:
+            raise ValueError(f"readout_tau is a time constant in steps and must be >= 1, found {readout_tau}.")
+        if readout not in READOUTS:
+            raise ValueError(unknown("readout", readout, READOUTS))
+        if not delay_lr >= 0:
+            raise ValueError(f"delay_lr is a factor on the learning rate and must be >= 0, found {delay_lr}.")
+        self.kernel_size, self.kernel_count = kernel_size, kernel_count
+        self.readout_tau, self.readout, self.delay_lr = readout_tau, readout, delay_lr
+        self.blocks = nn.ModuleList()
+        self.feature_info = []
+        chans = in_chans
+        for index, width in enumerate(hidden):
+            self.blocks.append(DelayBlock(chans, width, kernel_size, kernel_count, neuron, drop_rate))
+            self.feature_info.append({"num_chs": width, "reduction": 1, "module": f"blocks.{index}"})
+            chans = width
+        self.num_features = chans
+        self.fc = self.make_readout(num_classes)
+
+    def make_readout(self, num_classes: int) -> nn.Module:
+        """New synapses of the readout; none for no classes."""
+        if num_classes == 0:
+            return nn.Identity()
+        return DelayedLinear(self.num_features, num_classes, self.kernel_size, self.kernel_count)
+
+    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
+        """The spikes of every hidden layer."""
+        for block in self.blocks:
+            x = self.stage(block, x)
+            yield x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The readout: spikes [T, N, H] -> logits [T + (L-1)//2, N, K]."""
+        if pre_logits or self.num_classes == 0:
+            return x
+        potential, _ = leaky(self.fc(x), None, decay=1 - 1 / self.readout_tau)
+        return len(potential) * potential.softmax(-1) if self.readout == "softmax" else potential
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """See `SpikingModel`."""
+        if global_pool is not None:
+            raise ValueError(f"DelayMLP has nothing to pool, found global_pool={global_pool!r}.")
+        self.num_classes = num_classes
+        self.fc = self.make_readout(num_classes).to(next(self.blocks.parameters()))  # its device and dtype
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """See `SpikingModel`."""
+        return {"blocks": r"^blocks\.(\d+)"}
+
+    def no_weight_decay(self) -> set[str]:
+        """Delays too: decay would pull them to 0."""
+        return super().no_weight_decay() | set(self.lr_factors())
+
+    def lr_factors(self) -> dict[str, float]:
+        """Delays are measured in steps and have farther to go than weights."""
+        return {f"{name}.delay": self.delay_lr for name in delayed_layers(self)}
+
+
+def _cfg(**changes: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 20,
+        "input_size": (140, 1, 1),  # F spike trains; timm insists on three numbers
+        "mean": (0.0,) * 140,  # spikes are not normalised
+        "std": (1.0,) * 140,
+        "classifier": "fc",
+        "paper_ids": "arXiv:2306.17670",
+        **changes,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "delay_mlp_2x256": _cfg(),
+        "delay_mlp_2x512": _cfg(num_classes=35),
+        "delay_mlp_3x512": _cfg(num_classes=35),
+        "delay_mlp_tiny": _cfg(),
+    }
+)
+
+
+def _without_other_readout(weights: dict[str, Tensor], model: DelayMLP) -> dict[str, Tensor]:
+    """Drop the delays of a readout for other classes; timm knows only that its weights have to go."""
+    expected = model.state_dict().get("fc.delay")
+    fits = expected is not None and "fc.delay" in weights and weights["fc.delay"].shape == expected.shape
+    return weights if fits else {name: value for name, value in weights.items() if not name.startswith("fc.")}
+
+
+def _create(variant: str, pretrained: bool, tau: float, defaults: dict[str, Any], kwargs: dict[str, Any]) -> DelayMLP:
+    neuron = {"name": "lif", "tau": tau, "decay_input": False, "surrogate": {"name": "atan", "alpha": 5.0}}
+    kwargs = {"neuron": neuron, "readout_tau": tau, **defaults, **kwargs}
+    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["hidden"])))}
+    return build_model_with_cfg(
+        DelayMLP,
+        variant,
+        pretrained,
+        feature_cfg=feature_cfg,
+        pretrained_filter_fn=_without_other_readout,
+        **kwargs,
+    )
+
+
+@register_model
+def delay_mlp_2x256(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
+    """The network of SHD (10 ms steps, delays to 240 ms): 214,016 parameters for 140 inputs and 20 classes."""
+    defaults = {"hidden": (256, 256), "kernel_size": 25, "drop_rate": 0.4}
+    return _create("delay_mlp_2x256", pretrained, 1.005, defaults, kwargs)
+
+
+@register_model
+def delay_mlp_2x512(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
+    """The smaller network of SSC and Speech Commands (10 ms steps, delays to 300 ms): 705,536 parameters."""
+    defaults = {"hidden": (512, 512), "kernel_size": 31, "drop_rate": 0.25, "num_classes": 35}
+    return _create("delay_mlp_2x512", pretrained, 1.5, defaults, kwargs)
+
+
+@register_model
+def delay_mlp_3x512(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
+    """The larger one: 1,230,848 parameters for 140 inputs and 35 classes; 2,458,624 with `kernel_count=2`."""
+    defaults = {"hidden": (512, 512, 512), "kernel_size": 31, "drop_rate": 0.25, "num_classes": 35}
+    return _create("delay_mlp_3x512", pretrained, 1.5, defaults, kwargs)
+
+
+@register_model
+def delay_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
+    """Two hidden layers of 24 and 16 neurons with delays to 10 steps, for tests."""
+    return _create("delay_mlp_tiny", pretrained, 1.5, {"hidden": (24, 16), "kernel_size": 11}, kwargs)
