@@ -259,10 +259,6 @@ class EventPropLIF(Neuron):
         if self.recurrent is not None:
             nn.init.normal_(self.recurrent.weight, 0.0, 0.3 * self.v_threshold / math.sqrt(self.recurrent.in_features))
 
-    def charge(self, v: Tensor, x: Tensor) -> Tensor:
-        """The potential before firing, from the potential v and the synaptic current x after the last step."""
-        return (v * self.times.a).add_(x, alpha=self.times.charge)
-
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
         """Spikes [T, N, H] of the spikes x [T, N, F] of a whole trial; there is no state to go on from."""
         check_spikes(x)
@@ -449,9 +445,10 @@ class _Fire(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, moment: Tensor, recurrent: Tensor | None, layer: EventPropLIF) -> Tensor:
         fired, currents = torch.empty_like(current, dtype=torch.bool), torch.empty_like(current)
         v, i = torch.zeros_like(current[0]), torch.zeros_like(current[0])
+        a, b, charge = layer.times.a, layer.times.b, layer.times.charge
         for x_n, fired_n, i_n in zip(current.unbind(0), fired.unbind(0), currents.unbind(0), strict=True):
-            v = layer.charge(v, i)
-            torch.mul(i, layer.times.b, out=i_n)
+            v.mul_(a).add_(i, alpha=charge)
+            torch.mul(i, b, out=i_n)
             torch.ge(v, layer.v_threshold, out=fired_n)
             v.masked_fill_(fired_n, 0)
             torch.add(i_n, x_n, out=i)
