@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
+from .neurons.base import neurons_of
 
+
+@torch.compiler.disable(reason="a block that is run again keeps spikes as bits, which the compiler cannot trace")
 def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) -> Tensor:
     """block(x), of which autograd keeps only x, packed; the rest is computed again in the backward pass.
 
@@ -22,10 +25,18 @@ def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) ->
     and running statistics are updated once.
 
     Args:
-        block: A part of the model; it must not carry state from call to call.
+        block: A part of the model.
         x: What it reads.
         model: Whose buffers, such as running statistics, the second run leaves alone.
+
+    Raises:
+        ValueError: If the neurons of the model carry their state from call to call.
     """
+    if any(neuron.carries for neuron in neurons_of(model)):
+        raise ValueError(
+            "Gradient checkpointing would run neurons that carry their state (SLTT, `carry_state`) a second time, from "
+            "another state. Turn it off, or let them start anew in every call."
+        )
     with saved_tensors_hooks(pack, unpack):
         return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), keep_buffers(model)))
 

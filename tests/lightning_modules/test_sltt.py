@@ -197,6 +197,6 @@ def test_what_it_refuses(make, data_args, adam):
         ClassificationModule(model="test_resnet", optimizer=adam, objectives=[TET()], sltt=SLTT(), **data_args)
     module = make()
     module.model.set_grad_checkpointing()
-    with pytest.raises(ValueError, match="gradient checkpointing"):
+    with pytest.raises(ValueError, match="Gradient checkpointing"):
         learn(module, *batch(module))
     assert zoo.spiking_neurons(module.model)
