@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from .neurons.base import neurons_of
 
 
-@torch.compiler.disable(reason="a block that is run again keeps spikes as bits, which the compiler cannot trace")
+@torch.compiler.disable(reason="a block that is run again keeps spikes as bits, which the compiler cannot trace")  # type: ignore[untyped-decorator]
 def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) -> Tensor:
     """block(x), of which autograd keeps only x, packed; the rest is computed again in the backward pass.
 
@@ -60,16 +60,14 @@ class Packed(NamedTuple):
     Attributes:
         codes: Bytes [M]; byte m holds the numbers m, M + m, 2 M + m, ... in the order of memory, the first lowest.
         bits: Bits of each number: 1, 2, 4 or 8.
-        dtype: Of the tensor.
-        shape: Of the tensor, its axes in the order of memory.
-        axes: Which axis of the tensor each of these is.
+        dtype: Of the tensor; and so on.
     """
 
     codes: Tensor
     bits: int
     dtype: torch.dtype
     shape: torch.Size
-    axes: list[int]
+    stride: tuple[int, ...]
 
 
 def pack(x: Tensor) -> Packed | Tensor:
@@ -84,8 +82,8 @@ def pack(x: Tensor) -> Packed | Tensor:
         >>> torch.equal(unpack(pack(spikes)), spikes)
         True
     """
-    axes = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
-    in_memory = x.detach().permute(axes)
+    stride = x.stride()
+    in_memory = x.detach().permute(sorted(range(x.ndim), key=lambda axis: -stride[axis]))
     if not x.numel() or not in_memory.is_contiguous():
         return x
     flat = in_memory.view(-1)
@@ -98,15 +96,15 @@ def pack(x: Tensor) -> Packed | Tensor:
         if not torch.equal(found.to(x.dtype), part):
             return x
         codes[: len(part)] |= found << index * bits
-    return Packed(codes, bits, x.dtype, in_memory.shape, axes)
+    return Packed(codes, bits, x.dtype, x.shape, stride)
 
 
 def unpack(packed: Packed | Tensor) -> Tensor:
     """What was packed, to the bit, laid out in memory as it was."""
     if isinstance(packed, Tensor):
         return packed
-    codes, bits, dtype, shape, axes = packed
-    flat = torch.empty(shape.numel(), dtype=dtype, device=codes.device)
-    for index, part in enumerate(flat.split(len(codes))):
+    codes, bits, dtype, shape, stride = packed
+    x = torch.empty_strided(shape, stride, dtype=dtype, device=codes.device)
+    for index, part in enumerate(x.as_strided((x.numel(),), (1,)).split(len(codes))):
         part.copy_(codes[: len(part)] >> index * bits & 2**bits - 1)
-    return flat.view(shape).permute([axes.index(axis) for axis in range(len(axes))])
+    return x
