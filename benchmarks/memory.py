@@ -5,11 +5,10 @@
 
 Memory ("held") is the most that the autograd graph holds at any time, without parameters and buffers, in training mode,
 for a batch of images of 32 x 32 pixels. For lossless saving (`save_memory`, the exact gradient) that would leave out
-what the backward pass computes again, so it is compared by the most that all tensors take at any time ("alive"), with
-gradients and temporary results, but without the parameters and buffers themselves. Time is forward and backward,
-interleaved, medians. The angle is the cosine between
-the gradients of SLTT and of backpropagation through time for the same loss (TET), at initialisation, batch norm in
-evaluation mode after a calibration, so that both see one function.
+what the backward pass computes again, so it is compared by the most that all tensors take at any time ("alive"):
+gradients and temporary results too, parameters and buffers not. Time is forward and backward, interleaved, medians. The
+angle is the cosine between the gradients of SLTT and of backpropagation through time for the same loss (TET), at
+initialisation, batch norm in evaluation mode after a calibration, so that both see one function.
 """
 
 import argparse
@@ -74,11 +73,11 @@ class Graph:
 
 
 class Alive(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made in a `with` block and not yet freed, but not inside a kernel."""
+    """Counts the bytes of all tensors but those of the model, in a `with` block; it does not look into kernels."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.known: set[int] = set()
+        self.known = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
         self.held = self.peak = 0
 
     def forget(self, key: int, size: int) -> None:
@@ -142,9 +141,9 @@ def peak(name: str, steps: int, way: str, batch: int) -> int:
 
 def alive(name: str, steps: int, way: str, batch: int) -> int:
     """Bytes of all tensors at the worst moment."""
-    run = ways(make(name, steps), batch)[way]
-    with Alive() as tensors:
-        run()
+    model = make(name, steps)
+    with Alive(model) as tensors:
+        ways(model, batch)[way]()
     return tensors.peak
 
 
