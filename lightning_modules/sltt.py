@@ -97,8 +97,6 @@ class SLTT:
             factor: What the gradient is multiplied by: the scale of mixed precision over accumulated batches.
         """
         model: Network = module.model
-        if model.grad_checkpointing:
-            raise ValueError("SLTT needs no gradient checkpointing, which would run the neurons twice. Turn it off.")
         steps = len(x) if len(x) > 1 else model.num_steps
         chosen = self.steps_to_learn(steps)
         divisor = len(chosen) if self.normalise_by == "K" else steps
