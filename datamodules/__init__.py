@@ -1,6 +1,7 @@
 """Data sets as Lightning DataModules. One data set family is one file; this file imports every file of the folder.
 
-All yield batches `(x, y)`: x `[T, N, C, H, W]` float32 (time first; T = 1 for images), y `[N]` int64.
+All yield batches `(x, y)`: x `[T, N, C, H, W]` float32 (time first; T = 1 for images), or spike trains `[T, N, F]`;
+y `[N]` int64.
 A new data set needs its own file only: its class appears here by itself, and so as a short name on the command line.
 """
 

@@ -97,10 +97,13 @@ class BaseDataModule(LightningDataModule, ABC):
             warnings.filterwarnings("ignore", message=".*does not have many workers")
         if self.splits:
             return
-        evaluation = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]
-        training = [*self.augmentation, *evaluation] if self.augment else evaluation
         for split, source in self.load().items():
-            self.splits[split] = SeededDataset(source, v2.Compose(training if split == "train" else evaluation))
+            self.splits[split] = SeededDataset(source, self.transform(split))
+
+    def transform(self, split: str) -> nn.Module:
+        """What the sequences of a split go through: augmentation in training, float32 in 0..1, normalisation."""
+        augmentation = self.augmentation if self.augment and split == "train" else ()
+        return v2.Compose([*augmentation, v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)])
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled, augmented training batches; an epoch is chosen by the sampler's `set_epoch`."""

@@ -1,6 +1,7 @@
 """Every recipe parses, and runs for two batches on fake data in the real layout on disk."""
 
 import re
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 import zoo
 from cli import main
+from datamodules.spoken_digits import SPEAKERS
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs").glob("*/*.yaml"))
@@ -60,6 +62,17 @@ def fake_images(root):
             Image.fromarray(draw.integers(0, 256, (24, 30, 3), dtype=np.uint8)).save(root / label / f"{number}.png")
 
 
+def fake_spoken_digits(root):
+    """Wav files of 8 kHz, 16 bit: a tone for each digit, of every speaker."""
+    (root / "recordings").mkdir(parents=True)
+    for digit in range(10):
+        for speaker in SPEAKERS:
+            tone = 8000 * np.sin(np.arange(2000) * (digit + 1) / 4)
+            with wave.open(str(root / f"recordings/{digit}_{speaker}_0.wav"), "wb") as file:
+                file.setparams((1, 2, 8000, 0, "NONE", ""))
+                file.writeframes(tone.astype("<i2").tobytes())
+
+
 def published(name, directory, classes, chans, size):
     """A checkpoint with random weights, as a teacher or a student to fine-tune."""
     model = zoo.create_model(name, num_classes=classes, in_chans=chans)
@@ -76,10 +89,12 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
     settings = yaml.safe_load(recipe.read_text())
     chans, size = {"digits": (1, 8), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
     changes = ["--run", str(tmp_path / "run"), "--trainer.fast_dev_run", "2", "--data.batch_size", "8"]
-    if dataset != "digits":
+    if dataset not in ("digits", "yin_yang"):
         changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
     if dataset == "fashion_mnist":
         fake_fashion_mnist(tmp_path / "data")
+    if dataset == "spoken_digits":
+        fake_spoken_digits(tmp_path / "data")
     if dataset == "cifar10":
         fake_cifar10(tmp_path / "data", monkeypatch)
     if dataset == "image_folder":

@@ -2,8 +2,18 @@
 
 from .delays import DelayAnnealing
 from .energy_monitor import EnergyMonitor
+from .eventprop_monitor import EventPropMonitor
 from .firing_rate import FiringRate
 from .plots import Plots
 from .predictions import PredictionWriter
+from .revive import ReviveSilent
 
-__all__ = ["DelayAnnealing", "EnergyMonitor", "FiringRate", "Plots", "PredictionWriter"]
+__all__ = [
+    "DelayAnnealing",
+    "EnergyMonitor",
+    "EventPropMonitor",
+    "FiringRate",
+    "Plots",
+    "PredictionWriter",
+    "ReviveSilent",
+]

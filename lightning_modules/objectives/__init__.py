@@ -7,9 +7,24 @@ from .base import Objective
 from .bkd import BKD
 from .cross_entropy import CrossEntropy
 from .feature_mse import FeatureMSE
+from .first_spike import FirstSpike
 from .logit_kd import LogitKD
+from .max_cross_entropy import MaxCrossEntropy
 from .per_step import PerStep
+from .shaped_cross_entropy import ShapedCrossEntropy
 from .tet import TET
 from .wsld import WSLD
 
-__all__ = ["BKD", "TET", "WSLD", "CrossEntropy", "FeatureMSE", "LogitKD", "Objective", "PerStep"]
+__all__ = [
+    "BKD",
+    "TET",
+    "WSLD",
+    "CrossEntropy",
+    "FeatureMSE",
+    "FirstSpike",
+    "LogitKD",
+    "MaxCrossEntropy",
+    "Objective",
+    "PerStep",
+    "ShapedCrossEntropy",
+]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.objectives import TET, CrossEntropy, LogitKD
 from lightning_modules.sltt import SLTT
@@ -171,3 +172,15 @@ def test_convolutions_run_channels_last(data_args, adam):
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     feature = module.model.forward_features(torch.randn(1, 2, module.model.in_chans, 8, 8))
     assert feature.flatten(0, 1).is_contiguous(memory_format=torch.channels_last), "a neuron keeps the layout"
+
+
+def test_a_spike_train_has_no_answer_at_every_step(adam, trainer):
+    points = YinYangDataModule(batch_size=50, dt=2.0, train_size=100)
+    args = {"num_classes": 3, "in_chans": 5, "input_cfg": points.input_cfg}
+    module = make(args, adam, model="eventprop_mlp_tiny", model_args={"dt": 2.0})
+    run = trainer(max_epochs=1)
+    run.fit(module, points)
+    logged = run.test(module, points, verbose=False)[0]
+    assert logged["test/acc"] > 0
+    assert not [name for name in logged if "acc_at" in name]
+    assert module.exit_curve is None

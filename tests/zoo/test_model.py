@@ -26,9 +26,10 @@ PARAMETERS = {  # zoo/models/*.py; the first five from the papers, the rest from
 
 
 def is_student(name):
+    """Of images; those of spike trains have a contract of their own beside their architecture."""
     with torch.device("meta"):
         model = timm.create_model(name)
-    return isinstance(model, SpikingModel) and model.sequence_ndim == 5  # those of spike trains have tests of their own
+    return isinstance(model, SpikingModel) and model.sequence_ndim == 5
 
 
 STUDENTS = [name for name in zoo.list_models() if is_student(name)]

@@ -21,6 +21,9 @@ TERMS = {
     "BKD": {"blur": 0.0},
     "BKD pooled": {"blur": 0.0, "reduce": "pool"},
     "BKD as published": {"blur": 0.0, "alpha_sum": 7e-5},
+    "FirstSpike": {},
+    "MaxCrossEntropy": {},
+    "ShapedCrossEntropy": {},
     "PerStep": {"objective": objectives.LogitKD()},
 }
 
@@ -34,8 +37,12 @@ def term(request, make_info):
 
 
 @pytest.fixture
-def student(make_outputs):
-    return make_outputs(3, (2, 8, 8), (3, 4, 4), seed=1, requires_grad=True)
+def student(request, make_outputs):
+    outputs = make_outputs(3, (2, 8, 8), (3, 4, 4), seed=1, requires_grad=True)
+    if "FirstSpike" in request.node.name:  # reads first-spike times: -T before the first spike, then 0
+        waiting = outputs.logits.detach().cummax(0).values < 0
+        outputs.logits = (-3.0 * waiting).requires_grad_()
+    return outputs
 
 
 @pytest.fixture

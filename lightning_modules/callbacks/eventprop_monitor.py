@@ -1,0 +1,44 @@
+"""What the EventProp layers raised or clamped while they were trained."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+
+from zoo.eventprop import EventPropLIF, Synapses, check_not_mixed
+
+
+class EventPropMonitor(Callback):
+    """Logs `train/raised_slopes` and `train/clamped_delays` per epoch, and refuses mixed networks.
+
+    The first is the share of spikes whose slope I - theta was raised to the layer's `min_slope` in the backward
+    pass, where their gradient is not exact; the second, with delays, the share of delays that were clamped to
+    [0, max_delay]. Does nothing for a network without EventProp layers.
+
+    Raises:
+        ValueError: If the network has EventProp layers and neurons with a surrogate gradient.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Look at the network."""
+        check_not_mixed(pl_module.model)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Count from zero."""
+        for layer in layers(pl_module):
+            layer.slopes.zero_()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Log what was counted."""
+        if counts := [layer.slopes for layer in layers(pl_module)]:
+            spikes, raised = torch.stack(counts).sum(0)
+            pl_module.log("train/raised_slopes", raised / spikes.clamp_min(1), sync_dist=True)
+        delayed = [m for m in pl_module.model.modules() if isinstance(m, Synapses) and m.delay is not None]
+        if delayed:
+            share = sum(synapses.clamped_delays for synapses in delayed) / len(delayed)
+            pl_module.log("train/clamped_delays", share, sync_dist=True)
+
+
+def layers(pl_module: Any) -> list[EventPropLIF]:
+    """The EventProp neurons of the trained network."""
+    return [module for module in pl_module.model.modules() if isinstance(module, EventPropLIF)]

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from datamodules.yin_yang import YinYangDataModule
+from lightning_modules import ClassificationModule
+from lightning_modules.callbacks import ReviveSilent
+from lightning_modules.objectives import CrossEntropy
+
+
+def test_lifts_the_silent_neurons_and_no_other(trainer):
+    points = YinYangDataModule(batch_size=16, dt=2.0, train_size=64)
+    module = ClassificationModule(
+        model="eventprop_mlp_tiny",
+        model_args={"dt": 2.0},
+        objectives=[CrossEntropy()],
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=0.0),
+        num_classes=3,
+        in_chans=5,
+        input_cfg=points.input_cfg,
+    )
+    weight = module.model.layers[0].synapses.weight
+    with torch.no_grad():
+        weight[:] = 3.0  # fire at every sample
+        weight[:5] = -1.0
+    before = weight.detach().clone()
+    run = trainer(callbacks=[ReviveSilent(lift=0.25)], limit_val_batches=1, max_epochs=2)
+    fired = {}
+    for index, layer in enumerate(module.model.layers):
+        layer.register_forward_hook(
+            lambda _, __, spikes, index=index: fired.setdefault(index, []).append(spikes.detach().flatten(0, 1).any(0))
+        )
+    run.fit(module, points)
+    torch.testing.assert_close(weight[:5].detach(), before[:5] + 2 * 0.25)
+    assert torch.equal(weight[5:].detach(), before[5:])
+    assert not torch.stack(fired[0]).any(0)[:5].any()
+    silent = sum(int((~torch.stack(found).any(0)).sum()) for found in fired.values())
+    assert run.callback_metrics["train/revived"] == silent
+    assert silent >= 5
+
+
+@pytest.mark.parametrize("lift", [0.0, -1.0, float("nan")])
+def test_a_lift_goes_up(lift):
+    with pytest.raises(ValueError, match="lift of ReviveSilent is added to weights and must be > 0"):
+        ReviveSilent(lift)
