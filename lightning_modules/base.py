@@ -250,7 +250,7 @@ def check_recomputable(model: Network, sltt: SLTT | None) -> None:
     if sltt is not None:
         raise ValueError(
             "save_memory runs layers again from their first step, and sltt carries their potentials on from the last. "
-            "Choose one: sltt holds the memory of one step, save_memory gives the exact gradient (docs/methods.md)."
+            "Choose one: sltt holds the memory of one step, save_memory gives the exact gradient (docs/training.md)."
         )
 
 

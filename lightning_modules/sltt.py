@@ -32,7 +32,7 @@ class SLTT:
         dL/dW  ~=  1/T sum_t  dl(z_t, y)/dW  with V_{t-1} held constant
 
     The loss must be one of single steps (`Objective.per_step`; `PerStep` makes any term one). Norms take their
-    statistics from one step at a time. The approximation is good where potentials fade fast: docs/methods.md.
+    statistics from one step at a time. The approximation is good where potentials fade fast: docs/training.md.
 
     Args:
         k: Steps of the T, drawn anew for every batch, that are learned from (SLTT-K); all if None. The others still
