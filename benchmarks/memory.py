@@ -1,24 +1,28 @@
-"""What does SLTT save, and how far is its gradient from the true one? Measured with saved-tensor accounting.
+"""What do SLTT and lossless saving save, and at what price? Measured with saved-tensor accounting.
 
     python benchmarks/memory.py --quick      # below a minute; the last line is JSON
     python benchmarks/memory.py
 
-Memory is the most that the autograd graph holds at any time, without parameters and buffers, in training mode, for a
-batch of images of 32 x 32 pixels. Time is forward and backward, interleaved, medians. The angle is the cosine between
-the gradients of SLTT and of backpropagation through time for the same loss (TET), at initialisation, batch norm in
-evaluation mode after a calibration, so that both see one function.
+Memory ("held") is the most that the autograd graph holds at any time, without parameters and buffers, in training mode,
+for a batch of images of 32 x 32 pixels. For lossless saving (`save_memory`, the exact gradient) that would leave out
+what the backward pass computes again, so it is compared by the most that all tensors take at any time ("alive"):
+gradients and temporary results too, parameters and buffers not. Time is forward and backward, interleaved, medians. The
+angle is the cosine between the gradients of SLTT and of backpropagation through time for the same loss (TET), at
+initialisation, batch norm in evaluation mode after a calibration, so that both see one function.
 """
 
 import argparse
 import json
 import statistics
 import time
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from lightning_modules.memory import keep_memory
@@ -68,6 +72,30 @@ class Graph:
         self.hooks.__exit__(*error)
 
 
+class Alive(TorchDispatchMode):
+    """Counts the bytes of all tensors but those of the model, in a `with` block; it does not look into kernels."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.known = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
+        self.held = self.peak = 0
+
+    def forget(self, key: int, size: int) -> None:
+        """A storage was freed."""
+        self.known.discard(key)
+        self.held -= size
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage())._cdata not in self.known:
+                self.known.add(storage._cdata)
+                self.held += storage.nbytes()
+                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+        self.peak = max(self.peak, self.held)
+        return out
+
+
 def learner(model: Network) -> Any:
     """What `SLTT.learn` needs of a LightningModule."""
     loss = TET()
@@ -88,7 +116,12 @@ def ways(model: Network, batch: int) -> dict[str, Callable[[], None]]:
     def sltt() -> None:
         SLTT().learn(learner(model), x, target, 1.0)
 
-    return {"BPTT": bptt, "SLTT": sltt}
+    def lossless() -> None:
+        model.set_grad_checkpointing()
+        bptt()
+        model.set_grad_checkpointing(False)
+
+    return {"BPTT": bptt, "SLTT": sltt, "lossless": lossless}
 
 
 def make(name: str, steps: int, tau: float = 2.0) -> Network:
@@ -106,12 +139,20 @@ def peak(name: str, steps: int, way: str, batch: int) -> int:
     return graph.peak
 
 
+def alive(name: str, steps: int, way: str, batch: int) -> int:
+    """Bytes of all tensors at the worst moment."""
+    model = make(name, steps)
+    with Alive(model) as tensors:
+        ways(model, batch)[way]()
+    return tensors.peak
+
+
 def seconds(name: str, steps: int, batch: int, rounds: int) -> dict[str, float]:
-    """Median time of either way, interleaved."""
-    both = ways(make(name, steps), batch)
-    times: dict[str, list[float]] = {way: [] for way in both}
+    """Median time of every way, interleaved."""
+    every = ways(make(name, steps), batch)
+    times: dict[str, list[float]] = {way: [] for way in every}
     for index in range(rounds + 1):
-        for way, run in both.items():
+        for way, run in every.items():
             start = time.perf_counter()
             run()
             if index:
@@ -125,15 +166,15 @@ def cosine(tau: float, steps: int = 6) -> float:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
-    both = ways(model, 64)
+    every = ways(model, 64)
     with torch.no_grad():
         for _ in range(5):
             model(torch.randn(64, 3, 32, 32))  # calibrates the norms
     model.eval()
     gradients = []
-    for run in both.values():
+    for way in ("BPTT", "SLTT"):
         model.zero_grad()
-        run()
+        every[way]()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     return torch.cosine_similarity(*gradients, dim=0).item()
 
@@ -148,13 +189,19 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {batch}")
     for name in models:
         megabytes = {(way, t): peak(name, t, way, batch) / 1e6 for way in ("BPTT", "SLTT") for t in (2, 10, 32)}
+        whole = {way: alive(name, 10, way, batch) / 1e6 for way in ("BPTT", "lossless")}
         times = seconds(name, 10, batch, 3)
         for (way, t), size in megabytes.items():
-            print(f"{name:20} {way}  T = {t:2}  {size:9.1f} MB" + (f"  {1e3 * times[way]:8.0f} ms" if t == 10 else ""))
+            end = f" {1e3 * times[way]:8.0f} ms" if t == 10 else ""
+            print(f"{name:20} {way:8}  T = {t:2}  {size:9.1f} MB held {end}")
+        for way, size in whole.items():
+            print(f"{name:20} {way:8}  T = 10  {size:9.1f} MB alive {1e3 * times[way]:8.0f} ms")
         found = {
             "sltt_over_bptt_T10": megabytes["SLTT", 10] / megabytes["BPTT", 10],
             "sltt_T32_over_T2": megabytes["SLTT", 32] / megabytes["SLTT", 2],
             "sltt_time_over_bptt": times["SLTT"] / times["BPTT"],
+            "lossless_over_bptt": whole["lossless"] / whole["BPTT"],
+            "lossless_time_over_bptt": times["lossless"] / times["BPTT"],
         }
     for tau in (1.1, 2.0) if args.quick else (1.1, 1.25, 1.5, 2.0, 4.0, 20.0):
         print(f"cosine of SLTT and BPTT, sew_resnet8, T = 6, tau = {tau:5}: {cosine(tau):.3f}")

@@ -40,6 +40,10 @@ class ClassifierModule(LightningModule, ABC):
         optimizer: Makes the optimiser of parameter groups.
         warmup_epochs: Epochs of linear warm-up.
         sltt: Learn step by step (`SLTT`); None to backpropagate through time.
+        save_memory: Keep spikes as bits and run layers again in the backward pass (`zoo.recompute`).
+
+    Raises:
+        ValueError: If save_memory meets SLTT, or a model without spikes.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class ClassifierModule(LightningModule, ABC):
         optimizer: OptimizerCallable,
         warmup_epochs: float,
         sltt: SLTT | None = None,
+        save_memory: bool = False,
     ) -> None:
         super().__init__()
         # Measured on CPUs (benchmarks/train_step.py): a step is a fifth to a quarter shorter, whatever the student.
@@ -58,6 +63,9 @@ class ClassifierModule(LightningModule, ABC):
         self.warmup_epochs = warmup_epochs
         self.sltt = sltt
         self.pending: tuple[Batch, Tensor] | None = None
+        if save_memory:
+            check_recomputable(model, sltt)
+            self.model.set_grad_checkpointing()
         if sltt is not None:
             sltt.check(self)
         self.val_metrics = self.make_metrics("val/")
@@ -229,6 +237,21 @@ class ClassifierModule(LightningModule, ABC):
         still = isinstance(self.model, StillModel)
         network = self.model.model if isinstance(self.model, StillModel) else self.model
         checkpoint["zoo"] = zoo.describe(network) | {"prefix": "model.model." if still else "model."}
+
+
+def check_recomputable(model: Network, sltt: SLTT | None) -> None:
+    """Refuse what save_memory cannot be chosen with, before training.
+
+    Raises:
+        ValueError: If the model does not spike, or learns step by step.
+    """
+    if not isinstance(model, SpikingModel):
+        raise ValueError("save_memory keeps spikes as bits; this model has none. Leave save_memory out.")
+    if sltt is not None:
+        raise ValueError(
+            "save_memory runs layers again from their first step, and sltt carries their potentials on from the last. "
+            "Choose one: sltt holds the memory of one step, save_memory gives the exact gradient (docs/training.md)."
+        )
 
 
 def unique_names(objectives: Sequence[Objective]) -> dict[str, nn.Module]:

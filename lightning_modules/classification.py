@@ -28,6 +28,7 @@ class ClassificationModule(ClassifierModule):
         objectives: Terms of the loss; default: cross-entropy.
         warmup_epochs: Epochs of linear warm-up.
         sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
+        save_memory: The same gradients in less memory and more time: keep spikes as bits, run layers twice.
         freeze_backbone: Train the classifier only; norms keep their statistics.
 
     Raises:
@@ -48,6 +49,7 @@ class ClassificationModule(ClassifierModule):
         warmup_epochs: float = 0.0,
         freeze_backbone: bool = False,
         sltt: SLTT | None = None,
+        save_memory: bool = False,
     ) -> None:
         objectives = objectives or [CrossEntropy()]
         lost = [objective.name for objective in objectives if objective.needs_teacher]
@@ -57,7 +59,7 @@ class ClassificationModule(ClassifierModule):
                 "Use DistillationModule with a `teacher`, or leave the objective out."
             )
         network = make_network(model, model_args, pretrained, num_classes, in_chans, input_cfg, input_size)
-        super().__init__(network, objectives, optimizer, warmup_epochs, sltt)
+        super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory)
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
             self.model.requires_grad_(False)

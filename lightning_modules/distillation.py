@@ -35,6 +35,7 @@ class DistillationModule(ClassifierModule):
         pretrained: Start the student from published weights.
         warmup_epochs: Epochs of linear warm-up.
         sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
+        save_memory: The same gradients in less memory and more time: keep spikes as bits, run layers twice.
 
     Raises:
         ValueError: If a name is unknown, the data does not fit student or teacher, the class counts differ, or a stage
@@ -54,9 +55,10 @@ class DistillationModule(ClassifierModule):
         pretrained: bool = False,
         warmup_epochs: float = 0.0,
         sltt: SLTT | None = None,
+        save_memory: bool = False,
     ) -> None:
         network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
-        super().__init__(network, objectives, optimizer, warmup_epochs, sltt)
+        super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory)
         self.teacher_name = teacher
         self.teacher: Network = make_teacher(teacher, num_classes, input_cfg)
         for objective in objectives:

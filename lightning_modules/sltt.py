@@ -32,7 +32,7 @@ class SLTT:
         dL/dW  ~=  1/T sum_t  dl(z_t, y)/dW  with V_{t-1} held constant
 
     The loss must be one of single steps (`Objective.per_step`; `PerStep` makes any term one). Norms take their
-    statistics from one step at a time. The approximation is good where potentials fade fast: docs/methods.md.
+    statistics from one step at a time. The approximation is good where potentials fade fast: docs/training.md.
 
     Args:
         k: Steps of the T, drawn anew for every batch, that are learned from (SLTT-K); all if None. The others still
@@ -97,8 +97,6 @@ class SLTT:
             factor: What the gradient is multiplied by: the scale of mixed precision over accumulated batches.
         """
         model: Network = module.model
-        if model.grad_checkpointing:
-            raise ValueError("SLTT needs no gradient checkpointing, which would run the neurons twice. Turn it off.")
         steps = len(x) if len(x) > 1 else model.num_steps
         chosen = self.steps_to_learn(steps)
         divisor = len(chosen) if self.normalise_by == "K" else steps

@@ -106,6 +106,18 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
     main(["fit", "--config", str(recipe), *changes])
 
 
+def test_recipe_saves_memory(tmp_path, capsys, monkeypatch):
+    ran = []
+    monkeypatch.setattr("zoo.model.recompute", lambda block, x, model: ran.append(block) or block(x))
+    recipe = str(ROOT / "configs/digits/student_ce.yaml")
+    fit = ["fit", "--config", recipe, "--trainer.fast_dev_run", "2", "--model.save_memory", "true", "--run"]
+    main([*fit, str(tmp_path / "run")])
+    assert ran
+    with pytest.raises(SystemExit):
+        main([*fit, str(tmp_path / "other"), "--model.objectives", '[{"class_path": "TET"}]', "--model.sltt", "{}"])
+    assert "Choose one: sltt" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recipe_says_what_to_expect(recipe):
     text = recipe.read_text()

@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from timm.models import checkpoint
 from timm.models._features import FeatureGetterNet, feature_take_indices  # timm gives them no public name
 from torch import Tensor, nn
 
 from .layers import make_classifier
 from .neurons import Neuron, Stateful
+from .recompute import recompute
 
 Network = Any
 """A module with timm's surface: `pretrained_cfg`, `feature_info`, `num_classes`, `forward_intermediates`, ...
@@ -185,13 +185,19 @@ class SpikingModel(nn.Module, ABC):
         return current.expand(self.num_steps, *current.shape[1:]) if current.shape[0] == 1 else current
 
     def stage(self, module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Run one stage, recomputing it in the backward pass if gradient checkpointing is on."""
-        if self.grad_checkpointing and self.training:
-            return checkpoint(module, x)
-        return module(x)
+        """Run a part of the model; every layer that multiplies, and every max-pool, runs inside one.
+
+        With `set_grad_checkpointing` only what enters the part is kept for the backward pass, in one bit per spike; of
+        an `nn.Sequential`, what enters each of its modules.
+        """
+        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
+            return module(x)
+        for part in module if isinstance(module, nn.Sequential) else [module]:
+            x = recompute(part, x, self)
+        return x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep only the input of each stage for the backward pass."""
+        """Trade time for memory, with the same gradients: see `stage`."""
         self.grad_checkpointing = enable
 
     def no_weight_decay(self) -> set[str]:

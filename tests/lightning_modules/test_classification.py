@@ -4,6 +4,7 @@ import torch
 from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.objectives import TET, CrossEntropy, LogitKD
+from lightning_modules.sltt import SLTT
 
 
 def make(data_args, adam, model="spiking_vgg_tiny", **changes):
@@ -15,6 +16,27 @@ def test_learns(blobs, data_args, adam, trainer):
     run = trainer(max_epochs=12)
     run.fit(module, blobs)
     assert run.test(module, blobs, verbose=False)[0]["test/acc"] > 0.9
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate_grad_batches": 2, "precision": "bf16-mixed"}])
+def test_saving_memory_changes_no_weight(blobs, data_args, adam, trainer, changes):
+    found = []
+    for save_memory in (False, True):
+        torch.manual_seed(0)
+        model_args = {"num_steps": 2, "drop_rate": 0.5}
+        module = make(data_args, adam, model_args=model_args, save_memory=save_memory)
+        torch.manual_seed(1)
+        trainer(**changes).fit(module, blobs)
+        found.append(module.state_dict())
+    assert module.model.grad_checkpointing
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+
+
+def test_what_cannot_save_memory(data_args, adam):
+    with pytest.raises(ValueError, match=r"save_memory keeps spikes .* this model has none"):
+        make(data_args, adam, model="test_resnet", save_memory=True)
+    with pytest.raises(ValueError, match=r"save_memory .* and sltt .* Choose one"):
+        make(data_args, adam, objectives=[TET()], sltt=SLTT(), save_memory=True)
 
 
 def test_accuracy_at_every_step_is_that_of_the_mean_so_far(blobs, data_args, adam, trainer):

@@ -56,6 +56,18 @@ def test_teacher_accuracy_and_agreement_are_what_they_say(teacher, blobs, data_a
     assert logs["test/agreement"] == pytest.approx(agree.item() / count)
 
 
+def test_saving_memory_changes_no_weight(teacher, blobs, data_args, adam, trainer):
+    found = []
+    for save_memory in (False, True):
+        torch.manual_seed(0)
+        module = make(teacher, data_args, adam, save_memory=save_memory)
+        torch.manual_seed(1)
+        trainer(max_epochs=1).fit(module, blobs)
+        found.append(module.state_dict())
+    assert module.model.grad_checkpointing
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+
+
 def test_layers_of_an_objective_are_trained_with_the_student(teacher, blobs, data_args, adam, trainer):
     module = make(teacher, data_args, adam)
     before = {name: p.clone() for name, p in module.objectives.named_parameters()}

@@ -155,12 +155,20 @@ class SEWResNet(SpikingModel):
 
     def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
         """The stem's spikes, then the output of every stage."""
-        x = self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
+        x = self.stage(self.stem, x)
         yield x
-        x = over_time(x, self.maxpool)
+        x = self.stage(self.downsample, x)
         for info in self.feature_info[1:]:
             x = self.stage(self.get_submodule(info["module"]), x)
             yield x
+
+    def stem(self, x: Tensor) -> Tensor:
+        """The encoder, whose convolution sees a still image once."""
+        return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
+
+    def downsample(self, x: Tensor) -> Tensor:
+        """The stem's max-pool, if it has one."""
+        return over_time(x, self.maxpool)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""

@@ -79,14 +79,22 @@ class SpikingVGG(SpikingModel):
 
     def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
         """The output of every stage, before its pool."""
-        x = self.encoder.act(self.repeat_still(self.encoder.current(x)))
+        x = self.stage(self.stem, x)
         for index, layers in enumerate(self.stages):
-            x = self.stage(layers, over_time(x, self.pool) if index else x)
+            x = self.stage(layers, self.stage(self.downsample, x) if index else x)
             yield x
+
+    def stem(self, x: Tensor) -> Tensor:
+        """The encoder, whose convolution sees a still image once."""
+        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
+
+    def downsample(self, x: Tensor) -> Tensor:
+        """2x2 max-pool."""
+        return over_time(x, self.pool)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Max-pool, global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(over_time(x, self.pool).mean((-2, -1)))
+        x = self.head_drop(self.stage(self.downsample, x).mean((-2, -1)))
         return x if pre_logits else self.fc(x)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

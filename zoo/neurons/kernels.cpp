@@ -47,6 +47,14 @@ inline void narrow(float x, bf16& y) {  // to nearest, ties to even
   y.bits = static_cast<uint16_t>(x == x ? rounded : 0x7fc0);
 }
 
+#if defined(__AVX512F__)
+constexpr int64_t LANES = 16;
+inline void stream_lanes(float* to, const float* from) { _mm512_stream_ps(to, _mm512_loadu_ps(from)); }
+#elif defined(__AVX__)
+constexpr int64_t LANES = 8;
+inline void stream_lanes(float* to, const float* from) { _mm256_stream_ps(to, _mm256_loadu_ps(from)); }
+#endif
+
 // A row of the sequence as fp32: in place if it is, else in the buffer. The type is looked up once a row, not compiled
 // into every loop: that would triple the time to compile.
 struct Rows {
@@ -84,12 +92,11 @@ struct Rows {
     if (type == 2) return narrowed<_Float16>(start, buffer, n);
     float* row = reinterpret_cast<float*>(data) + start;
     int64_t i = 0;
-#if defined(__AVX512F__)
-    if (stream && (reinterpret_cast<uintptr_t>(row) & 63) == 0)
-      for (; i + 16 <= n; i += 16) _mm512_stream_ps(row + i, _mm512_loadu_ps(buffer + i));
-#elif defined(__AVX__)
-    if (stream && (reinterpret_cast<uintptr_t>(row) & 31) == 0)
-      for (; i + 8 <= n; i += 8) _mm256_stream_ps(row + i, _mm256_loadu_ps(buffer + i));
+#if defined(__AVX__)
+    if (stream) {
+      while (i < n && reinterpret_cast<uintptr_t>(row + i) % (4 * LANES)) row[i] = buffer[i], ++i;
+      for (; i + LANES <= n; i += LANES) stream_lanes(row + i, buffer + i);
+    }
 #endif
     std::copy(buffer + i, buffer + n, row + i);
   }

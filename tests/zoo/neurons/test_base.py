@@ -246,8 +246,8 @@ def test_another_surrogate_for_a_block():
 
 
 def test_the_table_in_the_docs():
-    """docs/methods.md lists every neuron, its arguments and what it learns."""
-    text = (Path(__file__).parents[3] / "docs/methods.md").read_text()
+    """docs/neurons.md lists every neuron, its arguments and what it learns."""
+    text = (Path(__file__).parents[3] / "docs/neurons.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|[^|]*\|$", text, flags=re.MULTILINE)
     table = {name: (arguments, learned) for name, _, arguments, learned in rows if name in NEURONS}
     assert set(table) == set(NEURONS)

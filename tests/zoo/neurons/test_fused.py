@@ -101,6 +101,22 @@ def test_any_number_of_steps(monkeypatch, steps):
 
 
 @needs_kernels
+@pytest.mark.parametrize("steps", [1, 3, 5, 9])
+def test_large_tensors_are_written_around_the_caches(monkeypatch, steps):
+    """Above 32 MB; rows of an odd length begin at any address."""
+    neuron, x = make_neuron("lif"), torch.randn(steps, 8_500_000 // steps + 1) + 0.5
+
+    def compute():
+        leaf = x.clone().requires_grad_()
+        spikes = neuron(leaf)
+        return spikes, torch.autograd.grad((spikes * x).sum(), leaf)
+
+    fast, slow = both(monkeypatch, compute)
+    assert torch.equal(fast[0], slow[0])
+    check_gradients(fast[1], slow[1], 1e-6)
+
+
+@needs_kernels
 def test_layouts(monkeypatch):
     """Channels-last currents stay channels-last; a repeated still current, and other views, are read as they are."""
     neuron, base = make_neuron("lif"), torch.randn(4, 2, 3, 5, 6) + 0.5
