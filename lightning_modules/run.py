@@ -24,7 +24,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from zoo.errors import unknown
 
 from .base import ClassifierModule
-from .callbacks import EnergyMonitor, EventPropMonitor, FiringRate, Plots, PredictionWriter
+from .callbacks import ClampMonitor, EnergyMonitor, EventPropMonitor, FiringRate, Plots, PredictionWriter
 from .memory import keep_memory
 from .objectives import Objective
 
@@ -214,7 +214,11 @@ def callbacks(run: Path, command: str) -> list[Callback]:
             enable_version_counter=False,
         )
     )
-    return [*always, FiringRate(), EventPropMonitor(), LearningRateMonitor("epoch")] if command == "fit" else always
+    return (
+        [*always, FiringRate(), ClampMonitor(), EventPropMonitor(), LearningRateMonitor("epoch")]
+        if command == "fit"
+        else always
+    )
 
 
 def find_checkpoint(checkpoints: Path, asked: str | None, command: str) -> str | None:

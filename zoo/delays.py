@@ -85,6 +85,7 @@ class DelayedLinear(nn.Module):
         self.in_features, self.out_features = in_features, out_features
         self.kernel_size, self.kernel_count = kernel_size, kernel_count
         self.rounded: bool | None = None  # as the mode says
+        self.bounds = {"delay": (0.0, kernel_size - 1.0)}
         self.weight = nn.Parameter(torch.empty(out_features, in_features, kernel_count))
         self.delay = nn.Parameter(torch.empty(out_features, in_features, kernel_count))
         self.register_buffer("sigma", torch.tensor(float(sigma)))

@@ -153,7 +153,7 @@ class Synapses(nn.Linear):
         dt: Length of a step, ms.
         max_delay: Longest delay, ms; 0 for no delays. They start uniform in [0, max_delay].
         learn_delays: Whether delays are trained. They are stored as `delay`, a share of max_delay [H, F], rounded to
-            the grid and clamped to [0, max_delay] in the forward pass; `clamped_delays` says how many are beyond.
+            the grid and clamped to [0, max_delay] in the forward pass.
 
     Raises:
         ValueError: If max_delay is negative.
@@ -169,8 +169,10 @@ class Synapses(nn.Linear):
             raise ValueError(f"max_delay is a time in ms and must be >= 0, found {max_delay!r}.")
         self.dt = dt
         self.max_delay = max_delay
+        self.bounds: dict[str, tuple[float, float]] = {}
         if max_delay and learn_delays:
             self.delay = nn.Parameter(torch.rand(out_features, in_features))
+            self.bounds = {"delay": (0.0, 1.0)}
         else:
             self.register_buffer("delay", torch.rand(out_features, in_features) if max_delay else None)
 
@@ -179,13 +181,6 @@ class Synapses(nn.Linear):
         if x.ndim == 2:  # [1, F]: zoo.energy asks how many products a spike causes, whenever it arrives
             return nn.functional.linear(x, self.weight)
         return _Arrive.apply(x.to(self.weight.dtype), self.weight, self.delay, self.dt, self.max_delay)
-
-    @property
-    def clamped_delays(self) -> float:
-        """Share of delays that the forward pass clamps to [0, max_delay]; 0 without delays."""
-        if self.delay is None:
-            return 0.0
-        return ((self.delay < 0) | (self.delay > 1)).float().mean().item()
 
     def extra_repr(self) -> str:
         """The numbers that define the layer, in `print(model)`."""

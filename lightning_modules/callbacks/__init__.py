@@ -1,5 +1,6 @@
 """What happens around training and testing; one callback, one file."""
 
+from .clamp_monitor import ClampMonitor
 from .delays import DelayAnnealing
 from .energy_monitor import EnergyMonitor
 from .eventprop_monitor import EventPropMonitor
@@ -9,6 +10,7 @@ from .predictions import PredictionWriter
 from .revive import ReviveSilent
 
 __all__ = [
+    "ClampMonitor",
     "DelayAnnealing",
     "EnergyMonitor",
     "EventPropMonitor",

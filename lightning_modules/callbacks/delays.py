@@ -16,8 +16,7 @@ class DelayAnnealing(Callback):
 
     A wide kernel lets a delay feel spikes that are far away; a narrow one is nearly the rounded delay of evaluation.
     The epoch alone decides, so a resumed run goes on where it stopped. Logs `train/delay_sigma`, the width of the
-    widest layer, and `train/delays_at_bounds`, the share of delays that are 0 or L-1. Does nothing for a network
-    without delays. For `trainer.callbacks`.
+    widest layer. Does nothing for a network without delays. For `trainer.callbacks`.
 
     Args:
         start: Sigma of the first epoch, in steps; None for half the kernel, L//2, of every layer.
@@ -68,11 +67,3 @@ class DelayAnnealing(Callback):
             layer.sigma.fill_(widths[-1])
         if widths:
             pl_module.log("train/delay_sigma", max(widths))
-
-    @torch.no_grad()
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Log how many delays would leave their bounds."""
-        layers = delayed_layers(pl_module.model).values()
-        at_bounds = [((layer.delay <= 0) | (layer.delay >= layer.kernel_size - 1)).flatten() for layer in layers]
-        if at_bounds:
-            pl_module.log("train/delays_at_bounds", torch.cat(at_bounds).float().mean())

@@ -1,19 +1,18 @@
-"""What the EventProp layers raised or clamped while they were trained."""
+"""What the EventProp layers raised while they were trained."""
 
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 
-from zoo.eventprop import EventPropLIF, Synapses, check_not_mixed
+from zoo.eventprop import EventPropLIF, check_not_mixed
 
 
 class EventPropMonitor(Callback):
-    """Logs `train/raised_slopes` and `train/clamped_delays` per epoch, and refuses mixed networks.
+    """Logs `train/raised_slopes` per epoch, and refuses mixed networks.
 
-    The first is the share of spikes whose slope I - theta was raised to the layer's `min_slope` in the backward
-    pass, where their gradient is not exact; the second, with delays, the share of delays that were clamped to
-    [0, max_delay]. Does nothing for a network without EventProp layers.
+    That is the share of spikes whose slope I - theta was raised to the layer's `min_slope` in the backward pass, where
+    their gradient is not exact. Does nothing for a network without EventProp layers.
 
     Raises:
         ValueError: If the network has EventProp layers and neurons with a surrogate gradient.
@@ -33,10 +32,6 @@ class EventPropMonitor(Callback):
         if counts := [layer.slopes for layer in layers(pl_module)]:
             spikes, raised = torch.stack(counts).sum(0)
             pl_module.log("train/raised_slopes", raised / spikes.clamp_min(1), sync_dist=True)
-        delayed = [m for m in pl_module.model.modules() if isinstance(m, Synapses) and m.delay is not None]
-        if delayed:
-            share = sum(synapses.clamped_delays for synapses in delayed) / len(delayed)
-            pl_module.log("train/clamped_delays", share, sync_dist=True)
 
 
 def layers(pl_module: Any) -> list[EventPropLIF]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -53,6 +53,8 @@ class AdLIF(Neuron):
         draws U_0, W_0 and S_0 at random, also when it tests. Here they are zero.
     """
 
+    bounds: ClassVar = {"alpha": ALPHA, "beta": BETA, "a": A, "b": B}
+
     def __init__(
         self,
         num_features: int,
@@ -63,13 +65,13 @@ class AdLIF(Neuron):
         super().__init__(v_threshold, v_reset=None, detach_reset=detach_reset, surrogate=surrogate)
         check_num_features(num_features)
         self.num_features = num_features
-        self.alpha, self.beta = drawn(num_features, ALPHA), drawn(num_features, BETA)
-        self.a, self.b = drawn(num_features, A), drawn(num_features, B)
+        for name, ends in self.bounds.items():
+            self.register_parameter(name, drawn(num_features, ends))
 
     def numbers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """alpha, beta, a and b within their bounds, as they meet one step of x."""
-        bounded = ((self.alpha, ALPHA), (self.beta, BETA), (self.a, A), (self.b, B))
-        alpha, beta, a, b = (per_unit(within(parameter, bounds), x) for parameter, bounds in bounded)
+        numbers = (within(getattr(self, name), ends) for name, ends in self.bounds.items())
+        alpha, beta, a, b = (per_unit(number, x) for number in numbers)
         return alpha, beta, a, b
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:

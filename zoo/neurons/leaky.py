@@ -68,6 +68,7 @@ class Leaky(LeakyNeuron):
         self.leak = nn.Parameter(torch.tensor(float(leak)))
         self.v_threshold = nn.Parameter(torch.tensor(float(v_threshold)))  # type: ignore[assignment]
         self.surrogate_scale = surrogate_scale
+        self.bounds = {"leak": (-math.inf, 1.0), "v_threshold": (MIN_THRESHOLD, math.inf)}
         self.said = False  # whether a clamp was logged
 
     def dynamics(self) -> Dynamics:
@@ -85,9 +86,8 @@ class Leaky(LeakyNeuron):
     @torch.no_grad()
     def clamp_parameters(self) -> None:
         """Bring leak and v_threshold back into their bounds, and say so once."""
-        bounds: dict[str, tuple[Any, float, float]]
-        bounds = {"leak": (self.leak, -math.inf, 1.0), "v_threshold": (self.v_threshold, MIN_THRESHOLD, math.inf)}
-        for name, (value, low, high) in bounds.items():
+        for name, (low, high) in self.bounds.items():
+            value = getattr(self, name)
             if torch.compiler.is_compiling():  # which cannot look at a value: always written, never logged
                 value.clamp_(low, high)
                 continue

@@ -1,5 +1,7 @@
 """The leaky readout."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from .adlif import ALPHA
@@ -30,6 +32,8 @@ class LI(Stateful):
     Source:
         Bittar and Garner 2022, Frontiers in Neuroscience 16:865897, whose class scores are sum_t softmax(V_t).
     """
+
+    bounds: ClassVar = {"alpha": ALPHA}
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
