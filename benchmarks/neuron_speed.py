@@ -140,8 +140,9 @@ def measure(layers: dict[str, Layer], x: Tensor, rounds: int) -> dict[str, tuple
     """Median seconds of (forward, forward + backward), interleaved; "copy" is a copy of x.
 
     Before every timed step there is one that is not timed: it finds the heap as the others left it, as no step of a
-    training does, and pays for it with page faults.
+    training does, and pays for it with page faults. For the same reason the heap is grown first.
     """
+    torch.ones(8, *x.shape)  # freed at once; the pages stay
     x.requires_grad_()
     g, target = torch.randn_like(x), torch.empty_like(x)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ("copy", *layers)}

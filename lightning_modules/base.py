@@ -21,7 +21,7 @@ from zoo.teacher import StillModel
 from .early_exit import ExitCurve
 from .objectives import Objective
 from .schedule import warmup_cosine
-from .sltt import SLTT, average_gradients
+from .sltt import SLTT, synchronise
 
 Batch = tuple[Tensor, Tensor]
 
@@ -137,7 +137,7 @@ class ClassifierModule(LightningModule, ABC):
         with self.trainer.precision_plugin.train_step_context():
             logits = self.sltt.learn(self, x, target, token.grad)
         if self.trainer.world_size > 1:
-            average_gradients(self)
+            synchronise(self)
         self.log_accuracy(logits, target)
 
     def on_fit_start(self) -> None:

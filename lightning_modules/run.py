@@ -172,7 +172,7 @@ class RunCLI(LightningCLI):
         logger = CSVLogger(run, name="logs", version=next_version(run / "logs", str(self.subcommand)))
         config = self._get(self.config_init, "trainer")
         chosen = config.get("callbacks") or []
-        if self.subcommand == "fit" and config.get("precision") is None:
+        if self.subcommand == "fit" and config.get("precision") is None and not config.get("plugins"):
             kwargs["precision"] = training_precision(str(config.get("accelerator", "auto")))
         kwargs["logger"] = [logger, TensorBoardLogger(run, name="logs", version=logger.version)]
         kwargs["callbacks"] = [*callbacks(run, str(self.subcommand)), *chosen]

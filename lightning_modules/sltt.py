@@ -125,9 +125,11 @@ def one_step(model: SpikingModel) -> Iterator[None]:
         model.num_steps = steps
 
 
-def average_gradients(module: torch.nn.Module) -> None:
-    """The mean of the gradients over all processes: DDP averages at one backward pass, and here are T."""
+def synchronise(module: torch.nn.Module) -> None:
+    """What DDP does around its one backward pass, where here are T: the mean of all gradients, one set of buffers."""
     for parameter in module.parameters():
         if parameter.grad is not None:
             dist.all_reduce(parameter.grad)
             parameter.grad /= dist.get_world_size()
+    for buffer in module.buffers():
+        dist.broadcast(buffer, 0)

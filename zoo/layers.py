@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .neurons.base import State, Stateful
+
 
 def over_time(x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply stateless layers to every frame: [T, N, ...] -> [T, N, ...].
@@ -18,16 +20,35 @@ def over_time(x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
     return y.unflatten(0, x.shape[:2])
 
 
-class SequenceDropout(nn.Dropout):
-    """Dropout of a sequence [T, N, ...] by one mask, the same at every step.
+class SequenceDropout(Stateful):
+    """Dropout of a sequence [T, N, ...] by one mask, the same at every step; it is what the layer remembers.
 
     A mask of its own at every step would be averaged away by the mean over time, and a neuron would be both there and
     not there in one answer. Source: Rathi and Roy, DIET-SNN, arXiv:2008.03658.
+
+    Args:
+        p: Share of the values that are dropped in training, in [0, 1).
+
+    Raises:
+        ValueError: If p is out of range.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The sequence without the dropped values; the others are divided by the share that stays."""
-        return x * F.dropout(torch.ones_like(x[:1]), self.p) if self.training and self.p else x
+    def __init__(self, p: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"The share p that dropout drops must lie in [0, 1), found {p}.")
+        self.p = p
+
+    def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
+        """See `Stateful`: the sequence without the dropped values; the others are divided by the share that stays."""
+        if not self.training or not self.p:
+            return x, ()
+        mask = state[0] if state else F.dropout(torch.ones_like(x[0]), self.p)
+        return x * mask, (mask,)
+
+    def extra_repr(self) -> str:
+        """In `print(model)`."""
+        return f"p={self.p}"
 
 
 def make_classifier(num_features: int, num_classes: int) -> nn.Module:

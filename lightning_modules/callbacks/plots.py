@@ -63,11 +63,12 @@ class Plots(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw what was counted."""
+        assert self.confusion is not None  # made in on_test_start
+        counts = self.confusion.compute().cpu()  # of all processes, so all have to ask
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        assert self.confusion is not None  # made in on_test_start
         names = trainer.datamodule.input_cfg["label_names"]  # type: ignore[attr-defined]
-        save(draw_confusion(self.confusion.compute().cpu(), names), trainer, "confusion_matrix")
+        save(draw_confusion(counts, names), trainer, "confusion_matrix")
         if self.rates:
             save(draw_firing_rates(self.rates), trainer, "firing_rates")
             save(draw_raster(self.raster), trainer, "spike_raster")

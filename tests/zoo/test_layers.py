@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
 from zoo.layers import SequenceDropout, init_convolutions, make_classifier, over_time
+from zoo.neurons import carry_state
 
 
 def test_over_time_is_the_layer_on_every_frame():
@@ -25,7 +27,12 @@ def test_dropout_keeps_its_mask_over_time():
     assert 0.7 < kept.float().mean() < 0.8
     torch.testing.assert_close(y[kept], x[kept] / 0.75)
     assert not torch.equal(kept, dropout(x) != 0), "every call has a mask of its own"
+    with carry_state(dropout):  # SLTT: one call a step
+        steps = torch.cat([dropout(step[None]) for step in x])
+    torch.testing.assert_close(steps, x * (steps[0] / x[0]))
     assert dropout.eval()(x) is x
+    with pytest.raises(ValueError, match=r"\[0, 1\), found 1"):
+        SequenceDropout(1.0)
 
 
 def test_no_classes_no_classifier():

@@ -66,7 +66,7 @@ class Neuron(Stateful):
         surrogate: str | Mapping[str, Any] = "atan",
     ) -> None:
         super().__init__()
-        if v_threshold <= (v_reset or 0.0):
+        if not v_threshold > (v_reset or 0.0):
             raise ValueError(f"v_threshold must lie above the reset potential {v_reset or 0.0}, found {v_threshold}.")
         self.v_threshold = v_threshold
         self.v_reset = v_reset

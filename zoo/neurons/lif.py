@@ -29,7 +29,7 @@ class LIF(LeakyNeuron):
 
     def __init__(self, tau: float = 2.0, decay_input: bool = True, **neuron: Any) -> None:
         super().__init__(**neuron)
-        if tau < 1:
+        if not tau >= 1:
             raise ValueError(f"tau is a time constant in steps and must be >= 1, found {tau}.")
         self.tau = tau
         self.decay_input = decay_input

@@ -20,9 +20,14 @@ class Recurrent(nn.Linear):
     Args:
         num_features: Units F.
         self_connections: Whether a unit connects to itself; if not, the diagonal is zero and stays so.
+
+    Raises:
+        ValueError: If self_connections is not a bool.
     """
 
     def __init__(self, num_features: int, self_connections: bool) -> None:
+        if not isinstance(self_connections, bool):
+            raise ValueError(f"self_connections must be true or false, found {self_connections!r}.")
         super().__init__(num_features, num_features, bias=False)
         self.self_connections = self_connections
         nn.init.orthogonal_(self.weight)
@@ -31,10 +36,11 @@ class Recurrent(nn.Linear):
                 self.weight.fill_diagonal_(0)
 
     def matrix(self) -> Tensor:
-        """The weights in force; made once a sequence, as a copy for every step would be kept for the backward pass."""
-        if self.self_connections:
-            return self.weight
-        return self.weight.masked_fill(torch.eye(len(self.weight), dtype=torch.bool, device=self.weight.device), 0)
+        """The weights in force; made (and cast, under autocast) once a sequence: every step's own would be kept."""
+        weight, device = self.weight, self.weight.device.type
+        if not self.self_connections:
+            weight = weight.masked_fill(torch.eye(len(weight), dtype=torch.bool, device=weight.device), 0)
+        return weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
 
     def forward(self, spikes: Tensor, matrix: Tensor | None = None) -> Tensor:
         """Currents [..., F] of spikes [..., F]."""

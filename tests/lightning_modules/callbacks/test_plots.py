@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
 import torch
 
 from lightning_modules import ClassificationModule
@@ -43,3 +46,11 @@ def test_raster_shows_every_spike_once():
     spikes = torch.tensor([[1.0, 0, 0], [0, 1, 1]])  # [T=2, 3 neurons]
     points = draw_raster({"act": spikes}).axes[0].collections[0].get_offsets().tolist()
     assert sorted(points) == [[1, 0], [2, 1], [2, 2]]
+
+
+def test_every_process_asks_for_the_confusion():
+    """Its counts are added up over processes, which waits for all of them."""
+    plots = Plots()
+    plots.confusion = MagicMock()
+    plots.on_test_end(SimpleNamespace(is_global_zero=False, fast_dev_run=False), None)
+    plots.confusion.compute.assert_called_once()

@@ -198,6 +198,8 @@ def test_detaching_the_reset_changes_no_spike():
         (lambda: make_neuron({"name": "recurrent_lif", "tau": 0.0}, 4), ">= 1, found 0.0"),
         (lambda: make_neuron({"name": "cuba", "v_threshold": -1.0}), "above the reset potential 0.0, found -1.0"),
         (lambda: LIF(tau=0.5), ">= 1, found 0.5"),
+        (lambda: LIF(tau=float("nan")), ">= 1, found nan"),
+        (lambda: LIF(v_threshold=float("nan")), "above the reset potential 0.0, found nan"),
         (lambda: PLIF(tau=1.0), "start above 1, found 1.0"),
         (lambda: IF(v_threshold=0.0), "above the reset potential 0.0, found 0.0"),
         (lambda: IF(v_threshold=0.2, v_reset=0.3), "above the reset potential 0.3, found 0.2"),

@@ -98,3 +98,19 @@ def test_works_in_students_and_trains(student):
 def test_print_shows_the_numbers():
     assert "(recurrent): Recurrent(4, self_connections=False)" in repr(RecurrentLIF(4))
     assert "tau=3.0" in repr(RecurrentLIF(4, tau=3.0))
+
+
+def test_weights_are_cast_once_a_sequence():
+    """Under autocast too; every step's own copy would be kept for the backward pass."""
+    neuron, squares = RecurrentLIF(num_features=24), []
+    keep = torch.autograd.graph.saved_tensors_hooks(
+        lambda x: squares.append(x.data_ptr()) if x.shape == (24, 24) else None, lambda _: None
+    )
+    with keep, torch.autocast("cpu", torch.bfloat16):
+        neuron(torch.rand(50, 2, 24) * 3)
+    assert 0 < len(set(squares)) <= 3
+
+
+def test_self_connections_are_a_choice():
+    with pytest.raises(ValueError, match="self_connections must be true or false, found 'no'"):
+        RecurrentLIF(num_features=2, self_connections="no")
