@@ -186,7 +186,11 @@ class RunCLI(LightningCLI):
                 shutil.rmtree(Path(config.run) / folder, ignore_errors=True)
         (Path(config.run) / "results.json").unlink(missing_ok=True)  # of the weights before this fit
         count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
-        print(f"{config.run}: {type(self.model).__name__} trains {count:,} parameters in {self.trainer.precision}.")
+        chosen = config.trainer.precision is None and self.trainer.precision != "32-true"
+        hint = " (chosen for this CPU; fp32: --trainer.precision 32-true)" if chosen else ""
+        print(
+            f"{config.run}: {type(self.model).__name__} trains {count:,} parameters in {self.trainer.precision}{hint}."
+        )
 
 
 def training_precision(accelerator: str) -> str:

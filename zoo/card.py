@@ -40,13 +40,15 @@ def front_matter(name: str, config: Mapping[str, Any], results: Mapping[str, Any
         metric_value=accuracy,
     )
     scored = accuracy is not None and dataset is not None
+    task = None if reads_trains(config) else "image-classification"  # the Hub has no task for spike trains
+    tags = ["snn-zoo", task, "spiking-neural-network" if is_spiking(config) else None]
     header = ModelCardData(
         license=config["pretrained_cfg"].get("license"),
         library_name="timm",
-        pipeline_tag="image-classification",
-        tags=["snn-zoo", "image-classification", *(["spiking-neural-network"] if is_spiking(config) else [])],
-        model_name=name if scored else None,
-        eval_results=[score] if scored else None,
+        pipeline_tag=task,
+        tags=[tag for tag in tags if tag],
+        model_name=name if scored and task else None,
+        eval_results=[score] if scored and task else None,
     )
     return f"---\n{header}\n---"
 
@@ -54,6 +56,11 @@ def front_matter(name: str, config: Mapping[str, Any], results: Mapping[str, Any
 def is_spiking(config: Mapping[str, Any]) -> bool:
     """Whether the model is a student: only those have steps."""
     return "num_steps" in config["model_args"]
+
+
+def reads_trains(config: Mapping[str, Any]) -> bool:
+    """Whether the model reads spike trains [T, N, F], whose size is written (F, 1, 1)."""
+    return list(config["pretrained_cfg"]["input_size"][1:]) == [1, 1]
 
 
 def about(config: Mapping[str, Any]) -> str:
@@ -77,18 +84,22 @@ def about(config: Mapping[str, Any]) -> str:
 def usage(name: str, config: Mapping[str, Any]) -> str:
     """How to use it."""
     source = f"hf-hub:{name}" if "/" in name else name
-    size = ", ".join(map(str, config["pretrained_cfg"]["input_size"]))
+    size = config["pretrained_cfg"]["input_size"]
+    shape, what = f"1, {', '.join(map(str, size))}", "normalised images [N, C, H, W]"
+    tune = f"On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`.\n"
+    if reads_trains(config):
+        shape, what, tune = f"100, 1, {size[0]}", "spike trains [T, N, F]", ""
     return f"""## Use
 
 ```python
 import torch, zoo
 
 model = zoo.create_model("{source}", pretrained=True).eval()
-logits = model(torch.zeros(1, {size}))  # normalised images [N, C, H, W] -> [N, K]
+logits = model(torch.zeros({shape}))  # {what} -> [N, K]
 ```
 
-On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`. Check the files:
-`snnzoo verify {source}`. Name a registry other than the default by `registry=` or `--registry`."""
+{tune}Check the files: `snnzoo verify {source}`.
+Name a registry other than the default by `registry=` or `--registry`."""
 
 
 def measured(results: Mapping[str, Any]) -> str:
@@ -178,6 +189,8 @@ def data(config: Mapping[str, Any]) -> str:
     shown = ", ".join(map(str, names[:100])) + (", ..." if len(names) > 100 else "")
     size, mean, std = (list(cfg[key]) for key in ("input_size", "mean", "std"))
     text = f"## Data\n\nInput C, H, W = {size}; values in 0..1, normalised by mean {mean} and std {std}."
+    if reads_trains(config):
+        text = f"## Data\n\nInput: spike trains [T, N, F] of 0 and 1, F = {size[0]}; length and coding: `recipe.yaml`."
     return text + (f"\n\nClasses: {shown}." if names else "")
 
 

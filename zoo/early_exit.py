@@ -93,7 +93,7 @@ class EarlyExit:
         score: "confidence" or "entropy".
 
     Raises:
-        ValueError: If the threshold or the score is not accepted.
+        ValueError: If the threshold or the score is not accepted, or the model is no student.
 
     Example:
         >>> import torch, zoo
@@ -105,6 +105,8 @@ class EarlyExit:
 
     def __init__(self, model: SpikingModel, threshold: float = 0.9, score: str = "confidence") -> None:
         check(score, threshold)
+        if not isinstance(model, SpikingModel):
+            raise ValueError(f"EarlyExit takes a student of the zoo, found {type(model).__name__}, which has no steps.")
         self.model, self.threshold, self.score = model, threshold, score
 
     @torch.no_grad()
@@ -113,7 +115,12 @@ class EarlyExit:
 
         Returns:
             The mean logits [N, K] at the exit of each sample, and the steps [N] it took.
+
+        Raises:
+            ValueError: If the model is in training mode.
         """
+        if self.model.training:
+            raise ValueError("This model is in training mode, where norms learn from every answer. Call its eval().")
         x, num_steps = to_sequence(x, self.model.sequence_ndim), self.model.num_steps
         total = len(x) if len(x) > 1 else num_steps
         active = torch.arange(x.shape[1], device=x.device)  # samples that go on

@@ -119,7 +119,7 @@ def test_a_cpu_that_computes_in_bf16_trains_in_it(tmp_path, capsys, monkeypatch,
     short = ["--trainer.accelerator=cpu", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
 
     fit(tmp_path / "run", *short)
-    assert ("parameters in bf16-mixed." in capsys.readouterr().out) == bf16
+    assert ("parameters in bf16-mixed (chosen for this CPU" in capsys.readouterr().out) == bf16
     assert seen == {torch.bfloat16 if bf16 else torch.float32}
     saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert {value.dtype for value in saved.values() if value.is_floating_point()} == {torch.float32}

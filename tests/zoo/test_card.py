@@ -129,3 +129,13 @@ def test_many_classes_are_cut():
     card = write_card("a.b", {**CONFIG, "pretrained_cfg": many}, {})
     assert "class99, ..." in card
     assert "class100" not in card
+
+
+def test_a_student_of_spike_trains_is_not_shown_images(results):
+    cfg = {**CONFIG["pretrained_cfg"], "input_size": [64, 1, 1], "mean": [0.0] * 64, "std": [1.0] * 64}
+    card = write_card("delay_mlp_tiny.x", {**CONFIG, "pretrained_cfg": cfg}, results)
+    assert "model(torch.zeros(100, 1, 64))  # spike trains [T, N, F] -> [N, K]" in card
+    assert "Input: spike trains [T, N, F] of 0 and 1, F = 64" in card
+    for wrong in ("image", "finetune", "normalised", "0.0, 0.0"):
+        assert wrong not in card
+    assert ModelCard(card).data.tags == ["snn-zoo", "spiking-neural-network"]

@@ -127,3 +127,10 @@ def test_bad_input(student):
         exit_steps(torch.zeros(2, 3), -0.1)
     with pytest.raises(ValueError, match="two classes"):
         scores(torch.zeros(1, 1, 1), "entropy")
+
+
+def test_takes_a_student_that_does_not_train(make):
+    with pytest.raises(ValueError, match=r"training mode.*eval"):
+        EarlyExit(make().train())(torch.rand(1, 1, 16, 16))
+    with pytest.raises(ValueError, match="a student of the zoo, found Linear"):
+        EarlyExit(torch.nn.Linear(2, 2))

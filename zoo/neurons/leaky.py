@@ -95,10 +95,7 @@ class Leaky(LeakyNeuron):
             # out of bounds it can only be after a step of the optimiser, when no graph waits.
             if value.requires_grad and not low <= value <= high:
                 if not self.said:
-                    logger.warning(
-                        "A learned %s of %.6g was clamped to [%g, %g]; later clamps of this layer are not logged.",
-                        *(name, value, low, high),
-                    )
+                    logger.info("A learned %s of %.6g was clamped to [%g, %g].", name, value, low, high)
                     self.said = True
                 value.clamp_(low, high)
 
