@@ -42,6 +42,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .delays import DelayedLinear
 from .errors import unknown
+from .model import evaluating
 from .neurons import Neuron
 
 Connection = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | DelayedLinear
@@ -312,16 +313,10 @@ def measure(model: nn.Module, batches: Iterable[Tensor]) -> Measurement:
     """
     if isinstance(batches, Tensor):
         raise TypeError(f"batches must be an iterable of tensors, found one of shape {list(batches.shape)}: pass [x].")
-    training = {module: module.training for module in model.modules()}
     num_samples = 0
-    try:
-        model.eval()
-        with torch.no_grad(), OperationCounter(model) as counter:
-            for x in batches:
-                num_samples += model(x).shape[0]
-    finally:
-        for module, flag in training.items():
-            module.training = flag
+    with torch.no_grad(), evaluating(model), OperationCounter(model) as counter:
+        for x in batches:
+            num_samples += model(x).shape[0]
     return counter.measurement(num_samples)
 
 

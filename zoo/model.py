@@ -5,6 +5,7 @@ Shapes: T time steps, N batch, C channels, H height, W width, K classes. Everyth
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -263,3 +264,15 @@ def silent_layers(model: nn.Module, x: Tensor) -> list[str]:
         for hook in hooks:
             hook.remove()
     return [name for name in neurons if name not in fired]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; every module gets its own mode back."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag

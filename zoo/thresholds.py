@@ -1,15 +1,13 @@
 """Thresholds of learned neurons, set from data."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .model import spiking_neurons
+from .model import evaluating, spiking_neurons
 from .neurons import Leaky
 
 
@@ -63,15 +61,3 @@ def calibrate_thresholds(
         for hook in hooks:
             hook.remove()
     return found
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; every module gets its own mode back."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in training.items():
-            module.training = flag
