@@ -31,7 +31,7 @@ class DelayBlock(nn.Module):
         super().__init__()
         self.synapses = DelayedLinear(in_features, width, kernel_size, kernel_count)
         self.bn = nn.BatchNorm1d(width)
-        self.act = make_neuron(neuron)
+        self.act = make_neuron(neuron, width)
         self.drop = SequenceDropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
