@@ -11,7 +11,7 @@ from .model import SpikingModel
 class SpikeTrainModel(SpikingModel):
     """A student of spike trains [T, N, F]: hidden layers, and a readout `fc`. Contract and errors: `SpikingModel`.
 
-    There is no still image: T is that of the data. An architecture gives `make_readout` beside what `SpikingModel` asks.
+    There is no still image: T is that of the data. An architecture gives `make_readout` too.
     """
 
     sequence_ndim = 3
