@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 import zoo
 from zoo.early_exit import mean_so_far
+from zoo.eventprop import check_not_mixed, eventprop_layers
 from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
@@ -43,7 +44,8 @@ class ClassifierModule(LightningModule, ABC):
         save_memory: Keep spikes as bits and run layers again in the backward pass (`zoo.recompute`).
 
     Raises:
-        ValueError: If save_memory meets SLTT, or a model without spikes.
+        ValueError: If save_memory meets SLTT, or a model without spikes; if EventProp meets surrogate gradients, or a
+            term that reads features.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ClassifierModule(LightningModule, ABC):
         save_memory: bool = False,
     ) -> None:
         super().__init__()
+        check_spike_times(model, objectives)
         # Measured on CPUs (benchmarks/train_step.py): a step is a fifth to a quarter shorter, whatever the student.
         self.model: Network = model.to(memory_format=torch.channels_last)
         self.objectives = nn.ModuleDict(unique_names(objectives))
@@ -237,6 +240,22 @@ class ClassifierModule(LightningModule, ABC):
         still = isinstance(self.model, StillModel)
         network = self.model.model if isinstance(self.model, StillModel) else self.model
         checkpoint["zoo"] = zoo.describe(network) | {"prefix": "model.model." if still else "model."}
+
+
+def check_spike_times(model: Network, objectives: Sequence[Objective]) -> None:
+    """Refuse what gradients of spike times (EventProp) cannot be mixed with, before training.
+
+    Raises:
+        ValueError: If the model has EventProp layers, and surrogate gradients or a term that reads features.
+    """
+    check_not_mixed(model)
+    exact, reading = eventprop_layers(model), [term.name for term in objectives if term.uses_features]
+    if exact and reading:
+        raise ValueError(
+            f"{', '.join(reading)} compares features, and its gradient is that of their values; the EventProp layer "
+            f"{exact[0]} learns from gradients of spike times. Leave the term out (LogitKD and WSLD distil logits), or "
+            "choose a student with surrogate gradients, such as delay_mlp_2x256."
+        )
 
 
 def check_recomputable(model: Network, sltt: SLTT | None) -> None:

@@ -362,14 +362,19 @@ def check_spikes(x: Tensor) -> None:
         )
 
 
+def eventprop_layers(model: nn.Module) -> list[str]:
+    """The name of every EventProp layer."""
+    return [name for name, module in model.named_modules() if isinstance(module, EventPropLIF | EventPropLI)]
+
+
 def check_not_mixed(model: nn.Module) -> None:
     """Refuse a network that has EventProp layers and neurons with a surrogate gradient.
 
     Raises:
         ValueError: If it has both, naming one of each.
     """
+    exact = eventprop_layers(model)
     neurons = {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
-    exact = [name for name, module in neurons.items() if isinstance(module, EventPropLIF)]
     surrogate = [name for name in neurons if name not in exact]
     if exact and surrogate:
         raise ValueError(

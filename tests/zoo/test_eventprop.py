@@ -585,6 +585,8 @@ def test_spikes_of_a_surrogate_are_refused():
         check_not_mixed(mixed)
     check_not_mixed(mixed[:1])
     check_not_mixed(mixed[1:])
+    with pytest.raises(ValueError, match=r"1 is an EventProp layer and 0 \(LIF\) has a surrogate gradient"):
+        check_not_mixed(torch.nn.Sequential(LIF(), EventPropLI(3, 3, TimeConstants())))
 
 
 def test_no_state_is_carried():
