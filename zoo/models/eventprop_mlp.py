@@ -68,7 +68,7 @@ class EventPropMLP(SpikeTrainModel):
         super().__init__(num_classes, in_chans, num_steps)
         check_layers(hidden, readout, init)
         self.readout = readout
-        self.times = TimeConstants(tau_mem, tau_syn, dt)
+        self.times, self.dt = TimeConstants(tau_mem, tau_syn, dt), dt
         self.neuron: dict[str, Any] = {"v_threshold": v_threshold, "min_slope": min_slope}
         self.init = [tuple(pair) for pair in init] if init else [(None, None)] * (len(hidden) + 1)
         self.layers = nn.ModuleList()
