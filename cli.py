@@ -114,7 +114,7 @@ def report(name: str, registry: str | None = None) -> None:
     What a test recorded of stopping early is shown below it: accuracy and mean steps over the threshold of the score.
 
     Args:
-        name: A published checkpoint, a run or a .ckpt (measured on its golden images), or an architecture (untrained,
+        name: A published checkpoint, a run or a .ckpt (measured on its golden samples), or an architecture (untrained,
             measured on noise: only parameters and dense operations mean something).
         registry: As for pull.
     """
@@ -123,6 +123,7 @@ def report(name: str, registry: str | None = None) -> None:
     import zoo
     from zoo.energy import measure
     from zoo.hub import recorded_results
+    from zoo.model import to_sequence
 
     architecture = is_architecture(name)
     model = zoo.create_model(name, pretrained=not architecture, registry=registry)
@@ -135,7 +136,8 @@ def report(name: str, registry: str | None = None) -> None:
         why = "Untrained" if architecture else "Not tested yet"
         console.print(f"{why} and measured on noise: only parameters and dense operations mean something.")
     else:
-        console.print(f"Measured on {images.shape[-4]} golden images.", highlight=False)
+        samples = to_sequence(images, getattr(model, "sequence_ndim", 5)).shape[1]
+        console.print(f"Measured on {samples} golden samples.", highlight=False)
     if curve := recorded_results(name, registry).get("early_exit"):
         console.print(exit_table(curve))
 

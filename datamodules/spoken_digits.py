@@ -95,6 +95,11 @@ class SpokenDigitsDataModule(BaseDataModule):
         self.speakers = {"test": tuple(test_speakers), "val": tuple(val_speakers)}
         self.speakers["train"] = tuple(speaker for speaker in SPEAKERS if speaker not in held_out)
 
+    @property
+    def input_cfg(self) -> dict[str, Any]:
+        """What a model must know of its input: the length of a step, too."""
+        return super().input_cfg | {"dt": self.dt}
+
     def load(self) -> dict[str, Dataset[Any]]:
         """Read and encode all recordings."""
         folder = Path(self.root, "recordings").absolute()

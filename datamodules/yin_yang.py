@@ -63,6 +63,11 @@ class YinYangDataModule(BaseDataModule):
             raise ValueError(f"train_size must be at least 1, got {train_size}.")
         self.dt, self.duration, self.last_spike, self.train_size = dt, duration, last_spike, train_size
 
+    @property
+    def input_cfg(self) -> dict[str, Any]:
+        """What a model must know of its input: the length of a step, too."""
+        return super().input_cfg | {"dt": self.dt}
+
     def load(self) -> dict[str, Dataset[Any]]:
         """Draw the points and encode them."""
         sizes = {"train": (self.train_size, 42), "val": (1000, 41), "test": (1000, 40)}

@@ -1,5 +1,6 @@
 """What training a classifier is, with or without a teacher: loss, optimiser, metrics, checkpoint."""
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 import zoo
 from zoo.early_exit import mean_so_far
+from zoo.eventprop import check_not_mixed, eventprop_layers
 from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
@@ -43,7 +45,8 @@ class ClassifierModule(LightningModule, ABC):
         save_memory: Keep spikes as bits and run layers again in the backward pass (`zoo.recompute`).
 
     Raises:
-        ValueError: If save_memory meets SLTT, or a model without spikes.
+        ValueError: If save_memory meets SLTT, or a model without spikes; if EventProp meets surrogate gradients, or a
+            term that reads features.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class ClassifierModule(LightningModule, ABC):
         save_memory: bool = False,
     ) -> None:
         super().__init__()
+        check_spike_times(model, objectives)
         # Measured on CPUs (benchmarks/train_step.py): a step is a fifth to a quarter shorter, whatever the student.
         self.model: Network = model.to(memory_format=torch.channels_last)
         self.objectives = nn.ModuleDict(unique_names(objectives))
@@ -239,6 +243,22 @@ class ClassifierModule(LightningModule, ABC):
         checkpoint["zoo"] = zoo.describe(network) | {"prefix": "model.model." if still else "model."}
 
 
+def check_spike_times(model: Network, objectives: Sequence[Objective]) -> None:
+    """Refuse what gradients of spike times (EventProp) cannot be mixed with, before training.
+
+    Raises:
+        ValueError: If the model has EventProp layers, and surrogate gradients or a term that reads features.
+    """
+    check_not_mixed(model)
+    exact, reading = eventprop_layers(model), [term.name for term in objectives if term.uses_features]
+    if exact and reading:
+        raise ValueError(
+            f"{', '.join(reading)} compares features, and its gradient is that of their values; the EventProp layer "
+            f"{exact[0]} learns from gradients of spike times. Leave the term out (LogitKD and WSLD distil logits), or "
+            "choose a student with surrogate gradients, such as delay_mlp_2x256."
+        )
+
+
 def check_recomputable(model: Network, sltt: SLTT | None) -> None:
     """Refuse what save_memory cannot be chosen with, before training.
 
@@ -280,21 +300,21 @@ def make_network(
         pretrained: Whether to start from published weights.
         num_classes: Classes of the data.
         in_chans: Channels of the data.
-        input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names".
+        input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names"; of spike trains also "dt".
         input_size: Side in pixels that a non-spiking network sees; default: that of the data, or the native one of
             pretrained weights.
 
     Raises:
-        ValueError: If the name or an argument is unknown, or the network cannot take the images.
+        ValueError: If the name or an argument is unknown, or the network cannot take the data.
     """
     model = zoo.create_model(
         name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **(model_args or {})
     )
+    check_input(name, model, input_cfg)
     if isinstance(model, SpikingModel):
         if input_size is not None:
             raise ValueError(f"input_size is for non-spiking models; {name} takes the data as it is. Leave it out.")
         model.pretrained_cfg.update(input_cfg)
-        check_image_size(name, model, input_cfg["input_size"])
         return model
     model.pretrained_cfg["label_names"] = input_cfg.get("label_names")
     if not pretrained:
@@ -308,15 +328,28 @@ def make_network(
     return StillModel(model, input_cfg)
 
 
-def check_image_size(name: str, model: SpikingModel, size: Sequence[int]) -> None:
-    """Refuse images that are too small for a student, before training.
+def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None:
+    """Refuse data that a model cannot take, before training. Data of "input_size" (F, 1, 1) are spike trains [T, N, F].
 
     Raises:
-        ValueError: If a side is below the student's smallest.
+        ValueError: If one is of images and the other of spike trains, the images are too small for a student, or the
+            steps of model and data are not equally long.
     """
+    chans, height, width = input_cfg["input_size"]
+    trains = (height, width) == (1, 1)
+    if trains != (getattr(model, "sequence_ndim", 5) == 3):
+        takes = "images" if trains else "spike trains [T, N, F]"
+        found = f"spike trains [T, N, {chans}]" if trains else f"images of {chans}x{height}x{width}"
+        raise ValueError(f"{name} takes {takes}, but the data are {found}. Choose other data, or another model.")
     smallest = model.pretrained_cfg.get("min_input_size") or (0, 0, 0)
-    if size[1] < smallest[1] or size[2] < smallest[2]:
+    if isinstance(model, SpikingModel) and (height < smallest[1] or width < smallest[2]):
         raise ValueError(
-            f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has "
-            f"{size[1]}x{size[2]}. Choose a student for small images (`snnzoo list`), or larger images."
+            f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has {height}x{width}. "
+            "Choose a student for small images (`snnzoo list`), or larger images."
+        )
+    ours, theirs = getattr(model, "dt", None), input_cfg.get("dt")
+    if ours and theirs and not math.isclose(ours, theirs):
+        raise ValueError(
+            f"dt of {name} is {ours:g} ms, and that of the data {theirs:g} ms. Set both alike: model_args: "
+            f"{{dt: {theirs:g}}}, or data: {{dt: {ours:g}}}."
         )

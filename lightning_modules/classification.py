@@ -74,10 +74,11 @@ class ClassificationModule(ClassifierModule):
         return network.get_classifier()
 
     def train(self, mode: bool = True) -> "ClassificationModule":
-        """Keep the norms of a frozen backbone in evaluation mode."""
+        """Keep the norms of a frozen backbone in evaluation mode; a readout rounds its delays there, and must not."""
         super().train(mode)
         if self.freeze_backbone:
             self.model.eval()
+            self.classifier().train(mode)
         return self
 
     def read_teacher(self, x: Tensor) -> Outputs | None:

@@ -11,7 +11,7 @@ import zoo
 from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
-from .base import ClassifierModule, make_network
+from .base import ClassifierModule, check_input, make_network
 from .objectives import Objective
 from .sltt import SLTT
 
@@ -107,7 +107,8 @@ def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> N
     """A frozen teacher for the data.
 
     Raises:
-        ValueError: If its classes differ from those of the data, or its input statistics do and it cannot be adapted.
+        ValueError: If its classes differ from those of the data, it cannot take the data, or its input statistics
+            differ and it cannot be adapted.
     """
     model = zoo.create_model(name, pretrained=True)
     if model.num_classes != num_classes:
@@ -115,6 +116,7 @@ def make_teacher(name: str, num_classes: int, input_cfg: Mapping[str, Any]) -> N
             f"Teacher {name!r} knows {model.num_classes} classes, but the data has {num_classes}. Fine-tune it on the "
             f"data first: `snnzoo fit` with ClassificationModule, then give the run directory as the teacher."
         )
+    check_input(name, model, input_cfg)
     teacher = model if isinstance(model, SpikingModel) else StillModel(model, input_cfg)
     if isinstance(model, SpikingModel) and tuple(model.pretrained_cfg["mean"]) != tuple(input_cfg["mean"]):
         raise ValueError(

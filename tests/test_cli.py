@@ -92,10 +92,19 @@ def test_pull_and_verify(registry, tmp_path, capsys):
 def test_report(registry, capsys):
     main(["report", "spiking_vgg_tiny.noise", "--registry", registry])
     shown = capsys.readouterr().out
-    for words in ("effective ACs", "4.6 pJ a MAC", "encoder.conv", "8 golden images"):
+    for words in ("effective ACs", "4.6 pJ a MAC", "encoder.conv", "8 golden samples"):
         assert words in shown
     main(["report", "test_resnet"])
     assert "Untrained" in capsys.readouterr().out
+
+
+def test_report_counts_spike_trains(tmp_path, capsys):
+    import torch
+
+    model = zoo.create_model("eventprop_mlp_tiny", num_steps=40)
+    zoo.publish(model, tmp_path / "eventprop_mlp_tiny.noise", golden_input=(torch.rand(40, 6, 5) < 0.3).float())
+    main(["report", "eventprop_mlp_tiny.noise", "--registry", str(tmp_path)])
+    assert "Measured on 6 golden samples" in capsys.readouterr().out
 
 
 def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys, monkeypatch):

@@ -29,8 +29,9 @@ Shapes: spikes [T, N, F], currents and voltages [T, N, H].
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, ClassVar
 
 import torch
@@ -361,14 +362,19 @@ def check_spikes(x: Tensor) -> None:
         )
 
 
+def eventprop_layers(model: nn.Module) -> list[str]:
+    """The name of every EventProp layer."""
+    return [name for name, module in model.named_modules() if isinstance(module, EventPropLIF | EventPropLI)]
+
+
 def check_not_mixed(model: nn.Module) -> None:
     """Refuse a network that has EventProp layers and neurons with a surrogate gradient.
 
     Raises:
         ValueError: If it has both, naming one of each.
     """
+    exact = eventprop_layers(model)
     neurons = {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
-    exact = [name for name, module in neurons.items() if isinstance(module, EventPropLIF)]
     surrogate = [name for name in neurons if name not in exact]
     if exact and surrogate:
         raise ValueError(
@@ -378,6 +384,17 @@ def check_not_mixed(model: nn.Module) -> None:
 
 
 # The autograd functions ----------------------------------------------------------------------------------------------
+
+
+def plain_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a backward pass without autocast, also where it is called inside: bf16 would round lambda. Once, no graph."""
+
+    @wraps(backward)
+    def plain(ctx: Any, *grads: Tensor) -> Any:
+        with torch.autocast(grads[0].device.type, enabled=False):
+            return backward(ctx, *grads)
+
+    return once_differentiable(plain)
 
 
 class _Arrive(torch.autograd.Function):
@@ -395,7 +412,7 @@ class _Arrive(torch.autograd.Function):
         return current, x.new_zeros(()).expand_as(current)
 
     @staticmethod
-    @once_differentiable
+    @plain_backward
     def backward(ctx: Any, by_value: Tensor, by_time: Tensor) -> tuple[Tensor | None, ...]:
         fired, weight, lag = ctx.saved_tensors
         x = fired.to(weight.dtype)
@@ -457,7 +474,7 @@ class _Fire(torch.autograd.Function):
         return fired.to(current.dtype)
 
     @staticmethod
-    @once_differentiable
+    @plain_backward
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         fired, slopes, recurrent = ctx.saved_tensors
         layer, times = ctx.layer, ctx.layer.times
@@ -499,7 +516,7 @@ class _Integrate(torch.autograd.Function):
         return voltages
 
     @staticmethod
-    @once_differentiable
+    @plain_backward
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         times = ctx.times
         of_current, e = torch.empty_like(grad), torch.empty_like(grad)
@@ -523,7 +540,7 @@ class _FirstSpike(torch.autograd.Function):
         return waiting.to(spikes.dtype).mul_(-len(spikes) * dt)
 
     @staticmethod
-    @once_differentiable
+    @plain_backward
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (waiting,) = ctx.saved_tensors
         first = waiting.sum(0, keepdim=True).clamp_max(len(waiting) - 1)  # [1, N, K]: the last slot without a spike

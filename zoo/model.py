@@ -65,6 +65,9 @@ class SpikingModel(nn.Module, ABC):
     sequence_ndim: ClassVar[int] = 5
     """Axes of a sequence: 5 for frames [T, N, C, H, W]; 3 for spike trains [T, N, F], which have no still image."""
 
+    dt: float | None = None
+    """Length of a step, ms, which must be that of the data; None for a student that only counts steps."""
+
     num_features: int
     feature_info: list[dict[str, Any]]
     pretrained_cfg: dict[str, Any]

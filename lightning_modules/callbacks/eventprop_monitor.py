@@ -5,22 +5,15 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 
-from zoo.eventprop import EventPropLIF, check_not_mixed
+from zoo.eventprop import EventPropLIF
 
 
 class EventPropMonitor(Callback):
-    """Logs `train/raised_slopes` per epoch, and refuses mixed networks.
+    """Logs `train/raised_slopes` per epoch.
 
     That is the share of spikes whose slope I - theta was raised to the layer's `min_slope` in the backward pass, where
     their gradient is not exact. Does nothing for a network without EventProp layers.
-
-    Raises:
-        ValueError: If the network has EventProp layers and neurons with a surrogate gradient.
     """
-
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Look at the network."""
-        check_not_mixed(pl_module.model)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Count from zero."""

@@ -44,8 +44,10 @@ class ReviveSilent(Callback):
         neurons = [module for module in pl_module.model.modules() if isinstance(module, EventPropLIF)]
         self.hooks = [neuron.register_forward_hook(self.note) for neuron in neurons]
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stop listening and lift."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After the last batch stop listening and lift: before validation, so that what is saved was validated."""
+        if not trainer.is_last_batch:
+            return
         self.remove_hooks()
         revived = 0
         for layer, fired in self.fired.items():
@@ -55,8 +57,12 @@ class ReviveSilent(Callback):
                 layer.synapses.weight[silent] += self.lift
             revived += int(silent.sum())
         if self.fired:
-            pl_module.log("train/revived", float(revived))
+            pl_module.log("train/revived", float(revived), on_step=False, on_epoch=True, batch_size=1)
         self.fired = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop listening, also after an epoch that `max_steps` cut short."""
+        self.remove_hooks()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave no hook behind."""

@@ -26,6 +26,8 @@ class Objective(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = False
     per_step: bool = False
     """Whether the term is a mean over steps that each stand alone; else it is defined on the mean over time."""
+    uses_features: bool = False
+    """Whether the term reads the student's features, and so needs gradients with respect to the values of spikes."""
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ class FeatureObjective(Objective):
     """
 
     needs_teacher: ClassVar[bool] = True
+    uses_features = True
 
     def __init__(self, weight: float = 1.0, student_stage: int = -1, teacher_stage: int = -1) -> None:
         super().__init__(weight)

@@ -8,6 +8,8 @@ from zoo.model import Outputs
 
 from .base import Objective, time_mean
 
+LONGEST = 80  # tau1; exp(88.7) is the largest in float32
+
 
 class FirstSpike(Objective):
     r"""The class that fires first is the answer: cross-entropy of the first-spike times t_k, and a price of lateness.
@@ -22,12 +24,12 @@ class FirstSpike(Objective):
     Args:
         weight: Factor in the total loss, >= 0.
         tau0: Scale of the differences of times, ms.
-        tau1: Scale of the lateness, ms.
-        alpha: Strength of the second term, >= 0.
+        tau1: Scale of the lateness, ms; at least an 80th of the trial.
+        alpha: Strength of the second term, >= 0; 0 leaves it out.
         phantom: Whether a silent label neuron gets a phantom spike.
 
     Raises:
-        ValueError: If a number is out of range, or the logits are no first-spike times.
+        ValueError: If a number is out of range, the logits are no first-spike times, or exp(T dt / tau1) overflows.
 
     Source:
         Wunderlich and Pehle 2021, Scientific Reports 11:12829 (the loss, and the defaults: Yin-Yang); Nowotny, Turner
@@ -57,10 +59,23 @@ class FirstSpike(Objective):
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> Tensor:
         """See `Objective`."""
         logits = student.logits
-        if (logits > 0).any():
-            raise ValueError(f"{self.name} reads first-spike times, -t <= 0, and found logits > 0: set readout: spike.")
+        waiting = logits.min()  # -T dt, unless every class fires at once
+        if not ((logits == 0) | ((logits == waiting) & (waiting < 0))).all():
+            raise ValueError(
+                f"{self.name} reads first-spike times, logits of 0 or -T dt, and found others: set readout: spike."
+            )
         t = -time_mean(logits)  # [N, K]
         probs = F.one_hot(target, t.shape[1]).to(t.dtype) if target.ndim == 1 else target
         fired = logits[-1] == 0
         t = torch.where(fired | (probs > 0) if self.phantom else fired, t, t.detach())
-        return F.cross_entropy(-t / self.tau0, probs) + self.alpha * (probs * torch.expm1(t / self.tau1)).sum(1).mean()
+        loss = F.cross_entropy(-t / self.tau0, probs)
+        return loss + self.alpha * self.lateness(t, probs, -waiting.item()) if self.alpha else loss
+
+    def lateness(self, t: Tensor, probs: Tensor, duration: float) -> Tensor:
+        """The mean of exp(t_y / tau1) - 1, for times [N, K] of trials of so many ms."""
+        if duration > LONGEST * self.tau1:
+            raise ValueError(
+                f"tau1 of {self.name} is {self.tau1:g} ms, and exp(t / tau1) overflows in a trial of {duration:g} ms. "
+                f"Raise tau1 above {duration / LONGEST:.3g} ms, or set alpha: 0."
+            )
+        return (probs * torch.expm1(t / self.tau1)).sum(1).mean()

@@ -36,6 +36,7 @@ class PerStep(Objective):
         super().__init__(weight)
         self.objective = objective
         self.needs_teacher = objective.needs_teacher  # type: ignore[misc]
+        self.uses_features = objective.uses_features
 
     @property
     def name(self) -> str:

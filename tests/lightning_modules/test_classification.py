@@ -105,6 +105,18 @@ def test_frozen_backbone_trains_the_classifier_only(blobs, data_args, adam, trai
     assert changed == {"fc.weight", "fc.bias"}  # not even the statistics of a norm
 
 
+def test_frozen_backbone_trains_the_delays_of_a_readout(adam, trainer):
+    points = YinYangDataModule(batch_size=50, dt=2.0, train_size=100)
+    args = {"num_classes": 3, "in_chans": 5, "input_cfg": points.input_cfg}
+    module = make(args, adam, model="delay_mlp_tiny", freeze_backbone=True)
+    for block in module.model.blocks:
+        torch.nn.init.constant_(block.bn.bias, 1.0)  # so that it fires
+    before = {key: value.clone() for key, value in module.model.state_dict().items()}
+    trainer(max_epochs=1).fit(module, points)
+    changed = {key for key, value in module.model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"fc.weight", "fc.delay"}
+
+
 def test_same_seed_same_weights(blobs, data_args, adam, trainer, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "3")
     states = []

@@ -527,6 +527,21 @@ def test_autocast_leaves_float32():
         assert torch.equal(made(x), made.float()(x))
 
 
+@pytest.mark.parametrize("max_delay", [0.0, 4.0])
+def test_a_backward_inside_autocast_is_float32(max_delay):
+    gradients = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        first = EventPropLIF(6, 8, TimeConstants(), recurrent=True, max_delay=max_delay)
+        second = EventPropLI(8, 3, TimeConstants())
+        x = random_spikes(40, 2, 6).float()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            second(first(x)).square().sum().backward()
+        gradients.append([parameter.grad for parameter in (*first.parameters(), *second.parameters())])
+    assert gradients[0][0].any(), "nothing fired: the test would see nothing"
+    assert all(torch.equal(plain, inside) for plain, inside in zip(*gradients, strict=True))
+
+
 # Errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -570,6 +585,8 @@ def test_spikes_of_a_surrogate_are_refused():
         check_not_mixed(mixed)
     check_not_mixed(mixed[:1])
     check_not_mixed(mixed[1:])
+    with pytest.raises(ValueError, match=r"1 is an EventProp layer and 0 \(LIF\) has a surrogate gradient"):
+        check_not_mixed(torch.nn.Sequential(LIF(), EventPropLI(3, 3, TimeConstants())))
 
 
 def test_no_state_is_carried():

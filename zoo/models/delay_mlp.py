@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ..delays import DelayedLinear, delayed_layers
 from ..errors import unknown
 from ..layers import SequenceDropout, over_time
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 from ..neurons.functional import leaky
+from ..spike_trains import SpikeTrainModel, check_hidden, without_other_readout
 
 __all__ = ["DelayMLP"]
 
@@ -31,7 +32,7 @@ class DelayBlock(nn.Module):
         super().__init__()
         self.synapses = DelayedLinear(in_features, width, kernel_size, kernel_count)
         self.bn = nn.BatchNorm1d(width)
-        self.act = make_neuron(neuron)
+        self.act = make_neuron(neuron, width)
         self.drop = SequenceDropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,13 +40,12 @@ class DelayBlock(nn.Module):
         return self.drop(self.act(over_time(self.synapses(x), self.bn)))
 
 
-class DelayMLP(SpikingModel):
-    r"""Hidden layers of `DelayBlock` and a leaky readout behind delayed synapses. Contract and errors: `SpikingModel`.
+class DelayMLP(SpikeTrainModel):
+    r"""Hidden layers of `DelayBlock` and a leaky readout behind delayed synapses. Contract: `SpikeTrainModel`.
 
         V_t = (1 - 1/readout_tau) V_{t-1} + (delayed sums of the last spikes)_t,   V_0 = 0, no threshold
 
-    There is no still image: T is that of the data, and every layer adds (L-1)//2 steps to it. A feature is the spikes
-    of a hidden layer, [T', N, H].
+    Every layer adds (L-1)//2 steps to the T of the data. A feature is the spikes of a hidden layer, [T', N, H].
 
     Args:
         hidden: Neurons of every hidden layer.
@@ -65,8 +65,6 @@ class DelayMLP(SpikingModel):
         ValueError: If an argument is out of range; the message names it.
     """
 
-    sequence_ndim = 3
-
     def __init__(
         self,
         hidden: Sequence[int] = (256, 256),
@@ -82,8 +80,7 @@ class DelayMLP(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden is the number of neurons of every hidden layer, each >= 1, found {list(hidden)}.")
+        check_hidden(hidden)
         if not readout_tau >= 1:
             raise ValueError(f"readout_tau is a time constant in steps and must be >= 1, found {readout_tau}.")
         if readout not in READOUTS:
@@ -121,20 +118,9 @@ class DelayMLP(SpikingModel):
         potential, _ = leaky(self.fc(x), None, decay=1 - 1 / self.readout_tau)
         return len(potential) * potential.softmax(-1) if self.readout == "softmax" else potential
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """See `SpikingModel`."""
-        if global_pool is not None:
-            raise ValueError(f"DelayMLP has nothing to pool, found global_pool={global_pool!r}.")
-        self.num_classes = num_classes
-        self.fc = self.make_readout(num_classes).to(next(self.blocks.parameters()))  # its device and dtype
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
         return {"blocks": r"^blocks\.(\d+)"}
-
-    def no_weight_decay(self) -> set[str]:
-        """Delays too: decay would pull them to 0."""
-        return super().no_weight_decay() | set(self.lr_factors())
 
     def lr_factors(self) -> dict[str, float]:
         """Delays are measured in steps and have farther to go than weights."""
@@ -163,13 +149,6 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _without_other_readout(weights: dict[str, Tensor], model: DelayMLP) -> dict[str, Tensor]:
-    """Drop the delays of a readout for other classes; timm knows only that its weights have to go."""
-    expected = model.state_dict().get("fc.delay")
-    fits = expected is not None and "fc.delay" in weights and weights["fc.delay"].shape == expected.shape
-    return weights if fits else {name: value for name, value in weights.items() if not name.startswith("fc.")}
-
-
 def _create(variant: str, pretrained: bool, tau: float, defaults: dict[str, Any], kwargs: dict[str, Any]) -> DelayMLP:
     neuron = {"name": "lif", "tau": tau, "decay_input": False, "surrogate": {"name": "atan", "alpha": 5.0}}
     kwargs = {"neuron": neuron, "readout_tau": tau, **defaults, **kwargs}
@@ -179,7 +158,7 @@ def _create(variant: str, pretrained: bool, tau: float, defaults: dict[str, Any]
         variant,
         pretrained,
         feature_cfg=feature_cfg,
-        pretrained_filter_fn=_without_other_readout,
+        pretrained_filter_fn=without_other_readout,
         **kwargs,
     )
 

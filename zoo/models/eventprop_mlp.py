@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from ..errors import unknown
 from ..eventprop import EventPropLI, EventPropLIF, TimeConstants, first_spike_logits
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import TimeMeanFeatures
+from ..spike_trains import SpikeTrainModel, check_hidden, without_other_readout
 
 __all__ = ["EventPropMLP"]
 
 READOUTS = ("li", "spike")
 
 
-class EventPropMLP(SpikingModel):
-    """Layers of `EventPropLIF` and a readout, over spike trains [T, N, F]. Contract and errors: `SpikingModel`.
+class EventPropMLP(SpikeTrainModel):
+    """Layers of `EventPropLIF` and a readout, over spike trains [T, N, F]. Contract: `SpikeTrainModel`.
 
-    There is no still image: T is that of the data. A feature is the spikes of a hidden layer, [T, N, H].
+    A feature is the spikes of a hidden layer, [T, N, H].
 
     Args:
         hidden: Neurons of every hidden layer.
@@ -46,8 +47,6 @@ class EventPropMLP(SpikingModel):
         ValueError: If an argument is out of range; the message names it.
     """
 
-    sequence_ndim = 3
-
     def __init__(
         self,
         hidden: Sequence[int] = (200,),
@@ -69,7 +68,7 @@ class EventPropMLP(SpikingModel):
         super().__init__(num_classes, in_chans, num_steps)
         check_layers(hidden, readout, init)
         self.readout = readout
-        self.times = TimeConstants(tau_mem, tau_syn, dt)
+        self.times, self.dt = TimeConstants(tau_mem, tau_syn, dt), dt
         self.neuron: dict[str, Any] = {"v_threshold": v_threshold, "min_slope": min_slope}
         self.init = [tuple(pair) for pair in init] if init else [(None, None)] * (len(hidden) + 1)
         self.layers = nn.ModuleList()
@@ -110,24 +109,9 @@ class EventPropMLP(SpikingModel):
         out = self.fc(x)
         return out if self.readout == "li" else first_spike_logits(out, self.times.dt)
 
-    def get_classifier(self) -> nn.Module:
-        """See `SpikingModel`."""
-        return self.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """See `SpikingModel`."""
-        if global_pool is not None:
-            raise ValueError(f"EventPropMLP has nothing to pool, found global_pool={global_pool!r}.")
-        self.num_classes = num_classes
-        self.fc = self.make_readout(num_classes).to(next(self.layers.parameters()))  # its device and dtype
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
         return {"blocks": r"^layers\.(\d+)"}
-
-    def no_weight_decay(self) -> set[str]:
-        """Delays too: decay would pull them to 0."""
-        return super().no_weight_decay() | {name for name, _ in self.named_parameters() if name.endswith(".delay")}
 
 
 def check_layers(hidden: Sequence[int], readout: str, init: Sequence[Sequence[float]] | None) -> None:
@@ -136,8 +120,7 @@ def check_layers(hidden: Sequence[int], readout: str, init: Sequence[Sequence[fl
     Raises:
         ValueError: If there is no hidden layer or an empty one, the readout is unknown, or init has other layers.
     """
-    if not hidden or min(hidden) < 1:
-        raise ValueError(f"hidden is the number of neurons of every hidden layer, each >= 1, found {list(hidden)}.")
+    check_hidden(hidden)
     if readout not in READOUTS:
         raise ValueError(unknown("readout", readout, READOUTS))
     if init is not None and (len(init) != len(hidden) + 1 or any(len(pair) != 2 for pair in init)):
@@ -167,7 +150,14 @@ default_cfgs = generate_default_cfgs(
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> EventPropMLP:
     kwargs = {**defaults, **kwargs}
     feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["hidden"])))}
-    return build_model_with_cfg(EventPropMLP, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+    return build_model_with_cfg(
+        EventPropMLP,
+        variant,
+        pretrained,
+        feature_cfg=feature_cfg,
+        pretrained_filter_fn=without_other_readout,
+        **kwargs,
+    )
 
 
 @register_model

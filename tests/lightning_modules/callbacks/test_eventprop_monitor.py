@@ -6,7 +6,6 @@ from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import EventPropMonitor
 from lightning_modules.objectives import CrossEntropy
-from zoo.neurons import LIF
 
 
 @pytest.fixture
@@ -35,13 +34,6 @@ def test_counts_every_spike_of_an_epoch(points, adam, trainer):
     spikes, raised = torch.stack([layer.slopes for layer in module.model.layers]).sum(0).tolist()
     assert spikes == sum(fired) > 0
     assert run.callback_metrics["train/raised_slopes"].item() == pytest.approx(raised / spikes)
-
-
-def test_refuses_a_mixed_network(points, adam, trainer):
-    module = student(points, adam)
-    module.model.layers.append(LIF())
-    with pytest.raises(ValueError, match="cannot be mixed"):
-        trainer(callbacks=[EventPropMonitor()]).fit(module, points)
 
 
 def test_silent_about_other_networks(blobs, data_args, adam, trainer):

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
@@ -7,8 +9,8 @@ from lightning_modules.callbacks import ReviveSilent
 from lightning_modules.objectives import CrossEntropy
 
 
-def test_lifts_the_silent_neurons_and_no_other(trainer):
-    points = YinYangDataModule(batch_size=16, dt=2.0, train_size=64)
+def make(points):
+    """A student that stands still, five of whose neurons never fire."""
     module = ClassificationModule(
         model="eventprop_mlp_tiny",
         model_args={"dt": 2.0},
@@ -18,10 +20,35 @@ def test_lifts_the_silent_neurons_and_no_other(trainer):
         in_chans=5,
         input_cfg=points.input_cfg,
     )
-    weight = module.model.layers[0].synapses.weight
     with torch.no_grad():
-        weight[:] = 3.0  # fire at every sample
-        weight[:5] = -1.0
+        module.model.layers[0].synapses.weight[:] = 3.0  # fire at every sample
+        module.model.layers[0].synapses.weight[:5] = -1.0
+    return module
+
+
+def test_what_is_saved_was_validated(trainer, tmp_path):
+    class Seen(Callback):
+        """The weights of every validation."""
+
+        def on_fit_start(self, trainer, pl_module):
+            self.weights = []
+
+        def on_validation_start(self, trainer, pl_module):
+            self.weights.append(pl_module.model.layers[0].synapses.weight.detach().clone())
+
+    saver = ModelCheckpoint(tmp_path, monitor="val/loss", save_top_k=-1, filename="{epoch}")
+    module = make(points := YinYangDataModule(batch_size=16, dt=2.0, train_size=64))
+    seen, options = Seen(), {"num_sanity_val_steps": 0, "limit_val_batches": 1, "max_epochs": 2}
+    trainer(callbacks=[ReviveSilent(lift=0.25), seen, saver], enable_checkpointing=True, **options).fit(module, points)
+    assert not torch.equal(seen.weights[0], seen.weights[1]), "nothing was lifted: the test would see nothing"
+    for epoch, weight in enumerate(seen.weights):
+        saved = torch.load(tmp_path / f"epoch={epoch}.ckpt", weights_only=True)["state_dict"]
+        assert torch.equal(saved["model.layers.0.synapses.weight"], weight)
+
+
+def test_lifts_the_silent_neurons_and_no_other(trainer):
+    module = make(points := YinYangDataModule(batch_size=16, dt=2.0, train_size=64))
+    weight = module.model.layers[0].synapses.weight
     before = weight.detach().clone()
     run = trainer(callbacks=[ReviveSilent(lift=0.25)], limit_val_batches=1, max_epochs=2)
     fired = {}

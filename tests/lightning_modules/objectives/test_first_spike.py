@@ -56,6 +56,35 @@ def test_only_first_spike_times(make_outputs, target):
         FirstSpike()(make_outputs(3), None, target)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda z: z - 1, lambda z: z * torch.linspace(0.5, 1, STEPS)[:, None, None], lambda z: z * math.nan],
+    ids=["never 0", "not constant", "nan"],
+)
+def test_voltages_below_zero_are_no_times(change):
+    with pytest.raises(ValueError, match="readout: spike"):
+        FirstSpike()(Outputs(change(logits_of(TIMES))), None, TARGET)
+
+
+def test_all_at_once():
+    """Every class fires in the first step: t = 0."""
+    loss = FirstSpike()(Outputs(torch.zeros(4, 2, 3)), None, torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx(math.log(3), rel=1e-6)
+
+
+def test_lateness_of_a_long_trial():
+    """In fp32 exp(89) is infinite: a trial of 100 tau1 is refused, one of 79 tau1 is finite, without alpha any is."""
+    long = torch.full((100, 1, 3), -100.0)  # 100 ms
+    with pytest.raises(ValueError, match=r"tau1 of FirstSpike is 1 ms, .* trial of 100 ms"):
+        FirstSpike(tau1=1.0)(Outputs(long), None, torch.tensor([0]))
+    for objective in (FirstSpike(tau1=100 / 79), FirstSpike(tau1=1.0, alpha=0.0)):
+        logits = long.clone().requires_grad_()
+        loss = objective(Outputs(logits), None, torch.tensor([0]))
+        loss.backward()
+        assert loss.isfinite()
+        assert logits.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(("name", "value"), [("tau0", 0.0), ("tau1", -1.0), ("alpha", -0.1), ("tau0", math.nan)])
 def test_numbers_out_of_range(name, value):
     with pytest.raises(ValueError, match=f"{name} of FirstSpike"):

@@ -103,6 +103,13 @@ def test_classifier(model):
         model.reset_classifier(3, "avg")
 
 
+@pytest.mark.parametrize("neuron", ["adlif", "recurrent_lif", "radlif"])
+def test_neurons_with_numbers_for_every_unit(neuron):
+    model = timm.create_model("delay_mlp_tiny", in_chans=12, num_classes=5, neuron=neuron)
+    assert [block.act.num_features for block in model.blocks] == [24, 16]
+    assert model(spikes(20, 4, 12)).shape == (4, 5)
+
+
 def test_gradient_reaches_every_parameter(model):
     logits = model.train().forward_sequence(spikes(20, 8, 12))
     nn.functional.cross_entropy(logits.mean(0), torch.arange(8) % 5).backward()
