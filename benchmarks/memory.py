@@ -124,10 +124,11 @@ def ways(model: Network, batch: int) -> dict[str, Callable[[], None]]:
     return {"BPTT": bptt, "SLTT": sltt, "lossless": lossless}
 
 
-def make(name: str, steps: int, tau: float = 2.0) -> Network:
+def make(name: str, steps: int, tau: float = 2.0, decay_input: bool = True) -> Network:
     """A student in training mode, channels-last as in training."""
     torch.manual_seed(0)
-    model = zoo.create_model(name, num_classes=10, num_steps=steps, neuron={"name": "lif", "tau": tau})
+    neuron = {"name": "lif", "tau": tau, "decay_input": decay_input}
+    model = zoo.create_model(name, num_classes=10, num_steps=steps, neuron=neuron)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -160,9 +161,9 @@ def seconds(name: str, steps: int, batch: int, rounds: int) -> dict[str, float]:
     return {way: statistics.median(values) for way, values in times.items()}
 
 
-def cosine(tau: float, steps: int = 6) -> float:
+def cosine(tau: float, decay_input: bool, steps: int = 6) -> float:
     """Between the gradients of SLTT and BPTT, all parameters together."""
-    model = make("sew_resnet8", steps, tau)
+    model = make("sew_resnet8", steps, tau, decay_input)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
@@ -204,7 +205,8 @@ def main() -> None:
             "lossless_time_over_bptt": times["lossless"] / times["BPTT"],
         }
     for tau in (1.1, 2.0) if args.quick else (1.1, 1.25, 1.5, 2.0, 4.0, 20.0):
-        print(f"cosine of SLTT and BPTT, sew_resnet8, T = 6, tau = {tau:5}: {cosine(tau):.3f}")
+        both = ", ".join(f"{cosine(tau, decay):.3f} (decay_input {decay})" for decay in (True, False))
+        print(f"cosine of SLTT and BPTT, sew_resnet8, T = 6, tau = {tau:5}: {both}")
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
 
 
