@@ -45,7 +45,7 @@ class DelayedLinear(nn.Module):
         delay: d [F', F, taps] in steps, uniform in [0, L-1] at the start.
 
     Raises:
-        ValueError: If kernel_size is even, or a number is out of range.
+        ValueError: If kernel_size is even, a number is out of range, or an input is no sequence of F spike trains.
 
     Example:
         >>> layer = DelayedLinear(1, 1, kernel_size=5).eval()
@@ -94,6 +94,10 @@ class DelayedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Delayed sums [T + (L-1)//2, N, F'] of a sequence x [T, N, F]."""
+        if x.ndim != 3 or x.shape[2] != self.in_features:
+            raise ValueError(
+                f"DelayedLinear takes spikes [T, N, F] with F = {self.in_features}, found x of shape {tuple(x.shape)}."
+            )
         # Through .data, because only values out of bounds change, and those no graph has seen.
         self.delay.data.clamp_(0, self.kernel_size - 1)
         x = F.pad(x.permute(1, 2, 0), (self.kernel_size - 1, self.extra_steps))  # [N, F, T + ...]

@@ -128,7 +128,7 @@ class SpikingModel(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits averaged over time, [N, K], of images [N, C, H, W] or a sequence [T, N, C, H, W] (or [T, N, F])."""
-        return self.forward_sequence(to_sequence(x, self.sequence_ndim)).mean(0)
+        return self.forward_sequence(x).mean(0)
 
     def forward_sequence(self, x: Tensor) -> Tensor:
         """Logits at every step, [T, N, K], of a sequence [T, N, C, H, W]."""
@@ -136,7 +136,7 @@ class SpikingModel(nn.Module, ABC):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature, [T, N, C, H, W], of a sequence [T, N, C, H, W]."""
-        *_, last = self.forward_stages(x)
+        *_, last = self.forward_stages(to_sequence(x, self.sequence_ndim))
         return last
 
     def forward_intermediates(
@@ -166,7 +166,7 @@ class SpikingModel(nn.Module, ABC):
             raise ValueError(f"output_fmt must be 'NCHW', found {output_fmt!r}.")
         take, last = feature_take_indices(len(self.feature_info), indices)
         features = []
-        for index, feature in enumerate(self.forward_stages(x)):
+        for index, feature in enumerate(self.forward_stages(to_sequence(x, self.sequence_ndim))):
             if index in take:
                 features.append(feature)
             if stop_early and index == last:
@@ -243,7 +243,7 @@ class TimeMeanFeatures(FeatureGetterNet):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The chosen features [N, C, H, W] of images [N, C, H, W] or a sequence; [N, F] of spike trains [T, N, F]."""
-        return [feature.mean(0) for feature in super().forward(to_sequence(x, self.model.sequence_ndim))]
+        return [feature.mean(0) for feature in super().forward(x)]
 
 
 def spiking_neurons(model: nn.Module) -> dict[str, Neuron]:

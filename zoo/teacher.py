@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .model import Network
+from .model import Network, to_sequence
 
 
 class StillModel(nn.Module):
@@ -57,7 +57,7 @@ class StillModel(nn.Module):
 
     def frame(self, x: Tensor) -> Tensor:
         """The image [N, C', H', W'] that the model sees of a sequence [T, N, C, H, W]."""
-        image = x.mean(0) * self.scale + self.shift
+        image = to_sequence(x).mean(0) * self.scale + self.shift
         image = image.expand(-1, self.chans, -1, -1)
         if image.shape[-2:] != self.size:
             image = F.interpolate(image, self.size, mode="bilinear", antialias=True)

@@ -185,3 +185,14 @@ def test_coincidences_are_learned_from_the_worst_delays(delays):
         optimizer.step()
     layer.eval()
     assert count().tolist() == [[1.0, 0.0], [0.0, 1.0]], "each neuron fires once for its class and never for the other"
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 1, 3, 8, 8)])
+def test_input_that_is_no_spike_trains(shape):
+    with pytest.raises(ValueError, match=r"takes spikes \[T, N, F\] with F = 3, found x of shape \(4,"):
+        DelayedLinear(3, 2, kernel_size=5)(torch.zeros(shape))
+
+
+def test_input_of_other_neurons():
+    with pytest.raises(ValueError, match=r"with F = 3, found x of shape \(4, 1, 5\)"):
+        DelayedLinear(3, 2, kernel_size=5)(torch.zeros(4, 1, 5))

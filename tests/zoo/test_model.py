@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -13,7 +14,7 @@ from timm.models import group_parameters
 from torch import nn
 
 import zoo
-from zoo.model import SpikingModel, TimeMeanFeatures, silent_layers, spiking_neurons, to_sequence
+from zoo.model import SpikingModel, TimeMeanFeatures, read, silent_layers, spiking_neurons, to_sequence
 from zoo.neurons import IF, NEURONS
 
 PARAMETERS = {  # zoo/models/*.py; the first five from the papers, the rest from `closed_form`
@@ -342,6 +343,15 @@ def test_a_sequence_has_the_axes_of_its_model():
     for x, ndim, accepted in ((trains, 5, "images"), (frames, 3, "spike trains"), (image, 3, "spike trains")):
         with pytest.raises(ValueError, match=rf"Expected {accepted}.*found shape"):
             to_sequence(x, ndim)
+
+
+@pytest.mark.parametrize("name", ["sew_resnet_tiny", "spiking_vgg_tiny", "delay_mlp_tiny", "eventprop_mlp_tiny"])
+def test_every_way_in_refuses_other_axes(name):
+    model = zoo.create_model(name)
+    for x in (torch.zeros(2, 5), torch.zeros(4, 2, 5) if model.sequence_ndim == 5 else torch.zeros(4, 2, 3, 8, 8)):
+        for way_in in (model, model.forward_sequence, model.forward_features, partial(read, model)):
+            with pytest.raises(ValueError, match=r"Expected (images|spike trains) .*found shape"):
+                way_in(x)
 
 
 @pytest.mark.parametrize("neuron", NEURONS)

@@ -83,3 +83,10 @@ def test_gradient_passes():
 def test_channels_that_cannot_be_shown():
     with pytest.raises(ValueError, match="takes 3 channels, but the data has 2; .*in_chans=2"):
         StillModel(ann(), {"input_size": (2, 32, 32), "mean": (0.5, 0.5), "std": (0.2, 0.2)})
+
+
+def test_spike_trains_are_no_frames():
+    still = StillModel(ann(), RGB)
+    for way_in in (still, still.forward_sequence, lambda x: read(still, x)):
+        with pytest.raises(ValueError, match=r"Expected images .*found shape \(4, 2, 3\)"):
+            way_in(torch.zeros(4, 2, 3))
