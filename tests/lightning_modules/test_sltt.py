@@ -269,8 +269,9 @@ def test_what_it_refuses(make, data_args, adam):
         SLTT(normalise_by="N")
     with pytest.raises(ValueError, match="no time steps"):
         ClassificationModule(model="test_resnet", optimizer=adam, objectives=[TET()], sltt=SLTT(), **data_args)
+    trains = data_args | {"input_cfg": data_args["input_cfg"] | {"input_size": (1, 1, 1)}}
     with pytest.raises(ValueError, match=r"DelayedLinear\) needs whole sequences"):
-        make(model="delay_mlp_tiny")
+        ClassificationModule(model="delay_mlp_tiny", optimizer=adam, objectives=[TET()], sltt=SLTT(), **trains)
     module = make()
     module.model.set_grad_checkpointing()
     with pytest.raises(ValueError, match="Gradient checkpointing"):
