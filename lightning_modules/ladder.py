@@ -165,9 +165,12 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """A recipe as it stands in its file.
 
     Raises:
-        ValueError: If it is no recipe.
+        ValueError: If it is no YAML, or no recipe.
     """
-    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}. See configs/digits/ladder.yaml.") from error
     if not isinstance(recipe, dict) or not {"run", "model", "data"} <= set(recipe):
         raise ValueError(f"{path} is not a recipe: it needs run, model and data. See configs/digits/ladder.yaml.")
     return recipe

@@ -258,3 +258,17 @@ def test_help(capsys):
         main(["ladder", "--help"])
     assert stop.value.code == 0
     assert "--recalibrate" in capsys.readouterr().out
+
+
+def refused(capsys, run, recipe, *changes):
+    """What is said of a ladder that is refused, and that it leaves no trace."""
+    with pytest.raises(SystemExit) as stop:
+        main(["ladder", "--config", recipe, "--run", str(run), "--steps", "2,1", "--epochs", "1", *changes])
+    assert stop.value.code == 2
+    assert not run.exists()
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_a_recipe_that_is_no_yaml(tmp_path, capsys):
+    (tmp_path / "broken.yaml").write_text("run: [runs/x\nmodel: {")
+    assert "broken.yaml is not YAML" in refused(capsys, tmp_path / "run", str(tmp_path / "broken.yaml"))
