@@ -89,12 +89,12 @@ def ladder(datamodule_class: type, args: Sequence[str]) -> None:
             falls silent.
     """
     plan = parse(args)
-    remember(plan)
+    refuse_another(plan)
     for index in range(len(plan.steps)):
         if not (plan.rung(index) / "results.json").exists():
             train(datamodule_class, plan, index)
     rows = [row(plan, index) for index in range(len(plan.steps))]
-    write_json(plan.run / "ladder.json", {**read_json(plan.run / "ladder.json"), "rungs": rows})
+    remember(plan, rows)
     Console().print(table(plan, rows))
 
 
@@ -176,31 +176,214 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def remember(plan: Ladder) -> None:
-    """Write down what the ladder is, or refuse to go on with another; more rungs may be added below.
+def about(plan: Ladder) -> dict[str, Any]:
+    """What must not change from one call to the next."""
+    options = {"recipe": read_recipe(plan.recipe), "options": list(plan.options), "kd": plan.kd}
+    return options | {"steps": list(plan.steps), "epochs": list(plan.epochs)}
+
+
+def remembered(plan: Ladder) -> dict[str, Any]:
+    """What the directory says of its ladder; nothing before its first rung has begun."""
+    begun = any(plan.run.glob("T*/config.yaml"))
+    return read_json(plan.run / "ladder.json") if begun and (plan.run / "ladder.json").exists() else {}
+
+
+def refuse_another(plan: Ladder) -> None:
+    """Refuse to go on with another ladder; more rungs may be added below.
 
     Raises:
         ValueError: If the directory holds rungs that were made otherwise.
     """
-    path = plan.run / "ladder.json"
-    about: dict[str, Any] = {"recipe": read_recipe(plan.recipe), "options": list(plan.options), "kd": plan.kd}
-    about |= {"steps": list(plan.steps), "epochs": list(plan.epochs)}
-    if path.exists():
-        before = read_json(path)
-        for key, value in about.items():
-            old = before[key]
-            # A shorter or longer ladder is the same one, as far as both go.
-            same = old == value
-            if key in ("steps", "epochs"):
-                shared = min(len(old), len(value))
-                same = old[:shared] == value[:shared]
-            if not same:
-                raise ValueError(
-                    f"{plan.run} holds another ladder: {key} was {old}, now {value}. Go on with the same options, or "
-                    "choose another directory: --run DIR."
-                )
+    before = remembered(plan)
+    for key, value in about(plan).items():
+        old = before.get(key, value)
+        # A shorter or longer ladder is the same one, as far as both go.
+        same = old == value
+        if key in ("steps", "epochs"):
+            shared = min(len(old), len(value))
+            same = old[:shared] == value[:shared]
+        if not same:
+            raise ValueError(
+                f"{plan.run} holds another ladder: {key} was {old}, now {value}. Go on with the same options, or "
+                "choose another directory: --run DIR."
+            )
+
+
+def remember(plan: Ladder, rows: Sequence[dict[str, Any]] = ()) -> None:
+    """Write down what the ladder is and the rungs that are finished, and keep those of a longer ladder."""
+    before, now = remembered(plan), about(plan) | {"rungs": list(rows)}
+    for key in ("steps", "epochs", "rungs"):
+        now[key] += before.get(key, [])[len(now[key]) :]
     plan.run.mkdir(parents=True, exist_ok=True)
-    write_json(path, about)
+    write_json(plan.run / "ladder.json", now)
+
+
+# Rungs --------------------------------------------------------------------------------------------------------------
+
+
+class RungCLI(RunCLI):
+    """A run of a ladder."""
+
+    def __init__(self, datamodule_class: type, plan: Ladder, args: Sequence[str]) -> None:
+        self.plan = plan
+        super().__init__(datamodule_class, args)
+
+    def before_fit(self) -> None:
+        """Write down what the ladder is, now that nothing speaks against it."""
+        remember(self.plan)
+        super().before_fit()
+
+
+def train(datamodule_class: type, plan: Ladder, index: int) -> None:
+    """Train and test a rung, or go on with it.
+
+    Raises:
+        ValueError: If a layer is silent before the training.
+    """
+    run, steps, epochs = plan.rung(index), plan.steps[index], plan.epochs[index]
+    config = run / "config.yaml"
+    if index == 0:
+        init = read_recipe(plan.recipe)["model"].get("init_args", {})
+        options = [*plan.options, f"--model.{arguments_of(init)}.num_steps={steps}", f"--run={run}"]
+        options += [] if epochs is None else [f"--trainer.max_epochs={epochs}"]
+        recipe = [f"--config={plan.recipe}", *options]
+    else:
+        recipe = [f"--config={config}"]
+        if not (run / "checkpoints/last.ckpt").exists():
+            previous = plan.rung(index - 1)
+            start = recalibrate(datamodule_class, previous, run, steps) if plan.recalibrate else previous
+            write_recipe(config, rung_recipe(plan, index, previous, start))
+            RungCLI(datamodule_class, plan, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
+            refuse_silence(read_json(run / "start/results.json"), steps, plan.min_rate)
+    RungCLI(datamodule_class, plan, ["fit", *recipe, "--ckpt_path=last"])
+    RungCLI(datamodule_class, plan, ["test", f"--config={config}", "--ckpt_path=best"])
+
+
+def arguments_of(init: dict[str, Any]) -> str:
+    """Where a module takes the arguments of the network."""
+    return "student_args" if "student" in init else "model_args"
+
+
+def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[str, Any]:
+    """The recipe of a rung: that of the first as it ran, from the weights of `start`."""
+    recipe = copy.deepcopy(read_recipe(plan.rung(0) / "config.yaml"))
+    recipe |= {"run": str(plan.rung(index)), "ckpt_path": None}
+    if (epochs := plan.epochs[index]) is not None:
+        recipe["trainer"]["max_epochs"] = epochs
+    model, init = recipe["model"], recipe["model"]["init_args"]
+    key = arguments_of(init)
+    init[key] = {**(init[key] or {}), "num_steps": plan.steps[index]}
+    init["student" if key == "student_args" else "model"] = str(start)
+    if plan.kd:
+        if key == "model_args":
+            model["class_path"] = "DistillationModule"
+            init["student"], init["student_args"] = init.pop("model"), init.pop("model_args")
+            init["objectives"] = [*(init["objectives"] or [{"class_path": "CrossEntropy"}]), DISTILL]
+            for name in ("input_size", "freeze_backbone"):  # a student has neither
+                init.pop(name, None)
+        init["teacher"] = str(previous)
+    return recipe
+
+
+def write_recipe(path: Path, recipe: dict[str, Any]) -> None:
+    """A recipe to a temporary name, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    part.replace(path)
+
+
+def recalibrate(datamodule_class: type, previous: Path, run: Path, steps: int) -> Path:
+    """A checkpoint of the rung above with thresholds set from training data at T = `steps`.
+
+    Raises:
+        ValueError: If no threshold of the student is learned.
+    """
+    model = load_run(previous)
+    model.num_steps = steps
+    found = calibrate_thresholds(model, training_samples(datamodule_class, previous, CALIBRATION_SAMPLES))
+    checkpoint = torch.load(run_checkpoint(previous), weights_only=True, map_location="cpu")
+    for name, threshold in found.items():
+        checkpoint["state_dict"][f"{checkpoint['zoo']['prefix']}{name}.v_threshold"].fill_(threshold)
+    path = run / "start.ckpt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+    print(f"{run}: thresholds set to", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    return path
+
+
+def training_samples(datamodule_class: type, run: Path, count: int) -> torch.Tensor:
+    """The first samples that a run trains on, [T, N, C, H, W]; fewer if there are fewer."""
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(datamodule_class, "data")
+    config = parser.parse_object({"data": read_recipe(run / "config.yaml")["data"]})
+    data = parser.instantiate_classes(config).data
+    data.setup("fit")
+    batches: list[torch.Tensor] = []
+    for x, _ in data.train_dataloader():
+        batches.append(x)
+        if sum(batch.shape[1] for batch in batches) >= count:
+            break
+    return torch.cat(batches, dim=1)[:, :count]
+
+
+def refuse_silence(results: dict[str, Any], steps: int, min_rate: float) -> None:
+    """Stop before a rung is trained in which spikes vanish: what does not fire does not learn.
+
+    Raises:
+        ValueError: If a layer fires below `min_rate`.
+    """
+    rates = results["measurement"]["firing_rates"]
+    silent = [f"{name} ({rate:.2%})" for name, rate in rates.items() if rate < min_rate]
+    if silent:
+        raise ValueError(
+            f"Spikes vanish at T = {steps}: before training, {', '.join(silent)} fire below {min_rate:.2%}. Set the "
+            "thresholds from data (the same command with --recalibrate true, for neuron: leaky), take smaller steps, "
+            "or go on anyway (--min_rate 0). The rungs above stay as they are."
+        )
+
+
+# Table ----------------------------------------------------------------------------------------------------------------
+
+
+def row(plan: Ladder, index: int) -> dict[str, Any]:
+    """What a finished rung reached and costs."""
+    run = plan.rung(index)
+    results = run_results(run)
+    cost = Measurement.from_dict(results["measurement"])
+    start = read_json(run / "start/results.json")["metrics"]["acc"] if index else None
+    return {
+        "num_steps": plan.steps[index],
+        "acc_before": start,
+        "acc": results["metrics"]["acc"],
+        "firing_rate": cost.firing_rate,
+        "lowest_rate": min(cost.firing_rates.values()),
+        "macs": cost.macs,
+        "acs": cost.acs,
+        "energy_uj": cost.energy_uj(),
+    }
+
+
+def table(plan: Ladder, rows: list[dict[str, Any]]) -> Table:
+    """The rungs, one line each."""
+    energy = HOROWITZ_45NM
+    caption = (
+        "Test split. Before: the weights of the rung above at this T, not yet trained. Rate: spikes per neuron and "
+        "step; lowest: of one layer. Operations of one inference, all steps, zeros skipped. Energy: "
+        f"{energy.mac_pj} pJ a MAC, {energy.ac_pj} pJ an AC ({energy.name}); no memory traffic, no neuron updates."
+    )
+    if plan.steps[-1] == 1:
+        caption += " At T = 1 nothing is remembered: it is a network with binary activations, and leaks do nothing."
+    drawn = Table("T", title=f"{plan.run}", caption=caption)
+    for column in ("before", "accuracy", "rate", "lowest", "MACs", "ACs", "µJ"):
+        drawn.add_column(column, justify="right", no_wrap=True)
+    for line in rows:
+        before = "-" if line["acc_before"] is None else f"{line['acc_before']:.2%}"
+        rates = [f"{line['firing_rate']:.3f}", f"{line['lowest_rate']:.3f}"]
+        counts = [f"{line[key] / 1e6:.3f} M" for key in ("macs", "acs")]
+        drawn.add_row(str(line["num_steps"]), before, f"{line['acc']:.2%}", *rates, *counts, f"{line['energy_uj']:.2f}")
+    return drawn
 
 
 # Rungs ----------------------------------------------------------------------------------------------------------------
@@ -225,10 +408,10 @@ def train(datamodule_class: type, plan: Ladder, index: int) -> None:
             previous = plan.rung(index - 1)
             start = recalibrate(datamodule_class, previous, run, steps) if plan.recalibrate else previous
             write_recipe(config, rung_recipe(plan, index, previous, start))
-            RunCLI(datamodule_class, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
+            RungCLI(datamodule_class, plan, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
             refuse_silence(read_json(run / "start/results.json"), steps, plan.min_rate)
-    RunCLI(datamodule_class, ["fit", *recipe, "--ckpt_path=last"])
-    RunCLI(datamodule_class, ["test", f"--config={config}", "--ckpt_path=best"])
+    RungCLI(datamodule_class, plan, ["fit", *recipe, "--ckpt_path=last"])
+    RungCLI(datamodule_class, plan, ["test", f"--config={config}", "--ckpt_path=best"])
 
 
 def arguments_of(init: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import yaml
 
 import zoo
 from cli import main
+from datamodules import DigitsDataModule
 from lightning_modules.ladder import parse, refuse_silence
 from zoo.checkpoint import run_results
 from zoo.model import spiking_neurons
@@ -55,8 +56,6 @@ def test_every_rung_is_a_run_that_starts_from_the_one_above(climbed):
 
 
 def test_before_is_the_rung_above_shown_fewer_steps(climbed):
-    from datamodules import DigitsDataModule
-
     data = DigitsDataModule(batch_size=128)
     data.setup("test")
     for steps in (2, 1):
@@ -267,6 +266,33 @@ def refused(capsys, run, recipe, *changes):
     assert stop.value.code == 2
     assert not run.exists()
     return " ".join(capsys.readouterr().err.split())
+
+
+def test_a_rejected_ladder_leaves_the_directory_free(tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    refused(capsys, run, RECIPE, "--data.batchsize=3")  # there is no such option
+    with monkeypatch.context() as patched:
+        patched.setattr(DigitsDataModule, "setup", missing_data)
+        with pytest.raises(SystemExit):
+            ladder(run, "--data.val_fraction=0.2", steps="1")
+    assert "no such data" in capsys.readouterr().err
+    ladder(run, steps="1")
+    assert run_results(run / "T1")["num_steps"] == 1
+
+
+def missing_data(self, stage):
+    """A setup that fails when the training has been asked for."""
+    raise FileNotFoundError("no such data")
+
+
+def test_the_table_of_a_finished_ladder_is_kept(climbed, capsys):
+    before = json.loads((climbed / "ladder.json").read_text())
+    assert len(before["rungs"]) == 3
+    with pytest.raises(SystemExit):
+        ladder(climbed, "--data.batchsize=3", steps="3,2,1", epochs="2,1,1")
+    assert json.loads((climbed / "ladder.json").read_text()) == before
+    ladder(climbed, steps="3,2", epochs="2,1")
+    assert json.loads((climbed / "ladder.json").read_text()) == before
 
 
 def test_a_recipe_that_is_no_yaml(tmp_path, capsys):
