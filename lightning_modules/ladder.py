@@ -2,7 +2,8 @@ r"""The latency ladder: a student trained at T = 5, then taken down to T = 1, ev
 
 A student trained at T = 1 from scratch falls silent layer by layer. Here every rung starts from the full state of the
 rung above (weights, norms, and the thresholds and leaks of `Leaky` neurons), with a fresh optimiser and schedule, and
-may be distilled from it. T counts how often a still image is shown; in a sequence of frames T is that of the data.
+may be distilled from it: the rung above is then the teacher, in place of one that the recipe names, which teaches the
+first rung only. T counts how often a still image is shown; in a sequence of frames T is that of the data.
 
     RUN/ladder.json         what the ladder is, and its table
     RUN/T5/, RUN/T4/, ...   one run for every rung; see `run.py`
@@ -10,6 +11,7 @@ may be distilled from it. T counts how often a still image is shown; in a sequen
     RUN/T4/start.ckpt       those weights with thresholds set anew (--recalibrate true)
 
 An interrupted ladder goes on where it stopped when the command is given again; a rung is finished once it was tested.
+It runs in one process on one device: it starts one trainer after the other, and DDP would repeat the whole command.
 
 Source: Chowdhury, Rathi and Roy, Towards ultra low latency spiking neural networks for vision and sequential tasks
 using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from the rung above is ours.
@@ -17,27 +19,34 @@ using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from
 
 import argparse
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 
 from zoo.checkpoint import load_run, read_json, run_checkpoint, run_results
 from zoo.energy import HOROWITZ_45NM, Measurement
-from zoo.thresholds import calibrate_thresholds
+from zoo.model import SpikingModel
+from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
+from .base import ClassifierModule
 from .callbacks.energy_monitor import write_json
+from .distillation import DistillationModule
+from .objectives import Objective
 from .run import RunCLI
 
 CALIBRATION_SAMPLES = 512
-DISTILL = {"class_path": "LogitKD"}
+KD_HELP = "true: the rung above is the teacher, in place of one in the recipe, which then teaches the first rung only"
+CHOOSE = "a ladder takes num_steps down: choose a spiking student of images (`snnzoo list`)."
 
 
 class Options(argparse.ArgumentParser):
@@ -61,7 +70,7 @@ class Ladder:
         run: Where the rungs go.
         steps: T of every rung, descending.
         epochs: Epochs of every rung; None for those of the recipe.
-        kd: Whether a rung learns from the one above.
+        kd: Whether the rung above is the teacher, in place of one that the recipe names.
         recalibrate: Whether thresholds are set from data before a rung is trained.
         min_rate: Firing rate below which a layer counts as silent, before training.
         options: Further options of `snnzoo fit`.
@@ -85,8 +94,8 @@ def ladder(datamodule_class: type, args: Sequence[str]) -> None:
     """Climb down: train and test every rung that is not finished, and print the table.
 
     Raises:
-        ValueError: If an option is wrong, the ladder does not descend, the directory holds another ladder, or a layer
-            falls silent.
+        ValueError: If an option is wrong, the ladder does not descend, the directory holds another ladder, a rung
+            could not be trained, or a layer falls silent.
     """
     plan = parse(args)
     refuse_another(plan)
@@ -117,7 +126,7 @@ def parse(args: Sequence[str]) -> Ladder:
     parser.add_argument("--steps", default="5,4,3,2,1", help="T of every rung, descending; default: 5,4,3,2,1")
     parser.add_argument("--epochs", help="epochs of every rung, or one number for all; default: those of the recipe")
     parser.add_argument("--run", help="directory of the ladder; default: that of the recipe")
-    parser.add_argument("--kd", type=boolean, default=False, help="true: learn from the rung above, too")
+    parser.add_argument("--kd", type=boolean, default=False, help=KD_HELP)
     parser.add_argument("--recalibrate", type=boolean, default=False, help="true: set thresholds anew before a rung")
     parser.add_argument("--min_rate", type=float, default=0.005, help="rate of a silent layer; 0: go on anyway")
     known, options = parser.parse_known_args(list(args))
@@ -218,15 +227,32 @@ def remember(plan: Ladder, rows: Sequence[dict[str, Any]] = ()) -> None:
     write_json(plan.run / "ladder.json", now)
 
 
-# Rungs --------------------------------------------------------------------------------------------------------------
+# Before anything is trained -------------------------------------------------------------------------------------------
 
 
 class RungCLI(RunCLI):
-    """A run of a ladder."""
+    """A run of a ladder: it refuses what this rung or one further down could not do, before it begins."""
 
     def __init__(self, datamodule_class: type, plan: Ladder, args: Sequence[str]) -> None:
         self.plan = plan
         super().__init__(datamodule_class, args)
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer.
+
+        Raises:
+            ValueError: If one of them refuses its arguments, or the ladder one of them.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if stepless := re.search(r"(\S+) does not take these arguments: .*'num_steps'", str(error)):
+                raise ValueError(f"{stepless[1]} has no time steps; {CHOOSE}") from error
+            raise
+        refuse_devices(self.trainer)
+        refuse_model(self.plan, self.model)
+        if self.plan.kd:
+            refuse_distillation(self.model)
 
     def before_fit(self) -> None:
         """Write down what the ladder is, now that nothing speaks against it."""
@@ -234,156 +260,63 @@ class RungCLI(RunCLI):
         super().before_fit()
 
 
-def train(datamodule_class: type, plan: Ladder, index: int) -> None:
-    """Train and test a rung, or go on with it.
+def refuse_devices(trainer: Trainer) -> None:
+    """Refuse several processes.
 
     Raises:
-        ValueError: If a layer is silent before the training.
+        ValueError: If the trainer has more than one.
     """
-    run, steps, epochs = plan.rung(index), plan.steps[index], plan.epochs[index]
-    config = run / "config.yaml"
-    if index == 0:
-        init = read_recipe(plan.recipe)["model"].get("init_args", {})
-        options = [*plan.options, f"--model.{arguments_of(init)}.num_steps={steps}", f"--run={run}"]
-        options += [] if epochs is None else [f"--trainer.max_epochs={epochs}"]
-        recipe = [f"--config={plan.recipe}", *options]
-    else:
-        recipe = [f"--config={config}"]
-        if not (run / "checkpoints/last.ckpt").exists():
-            previous = plan.rung(index - 1)
-            start = recalibrate(datamodule_class, previous, run, steps) if plan.recalibrate else previous
-            write_recipe(config, rung_recipe(plan, index, previous, start))
-            RungCLI(datamodule_class, plan, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
-            refuse_silence(read_json(run / "start/results.json"), steps, plan.min_rate)
-    RungCLI(datamodule_class, plan, ["fit", *recipe, "--ckpt_path=last"])
-    RungCLI(datamodule_class, plan, ["test", f"--config={config}", "--ckpt_path=best"])
-
-
-def arguments_of(init: dict[str, Any]) -> str:
-    """Where a module takes the arguments of the network."""
-    return "student_args" if "student" in init else "model_args"
-
-
-def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[str, Any]:
-    """The recipe of a rung: that of the first as it ran, from the weights of `start`."""
-    recipe = copy.deepcopy(read_recipe(plan.rung(0) / "config.yaml"))
-    recipe |= {"run": str(plan.rung(index)), "ckpt_path": None}
-    if (epochs := plan.epochs[index]) is not None:
-        recipe["trainer"]["max_epochs"] = epochs
-    model, init = recipe["model"], recipe["model"]["init_args"]
-    key = arguments_of(init)
-    init[key] = {**(init[key] or {}), "num_steps": plan.steps[index]}
-    init["student" if key == "student_args" else "model"] = str(start)
-    if plan.kd:
-        if key == "model_args":
-            model["class_path"] = "DistillationModule"
-            init["student"], init["student_args"] = init.pop("model"), init.pop("model_args")
-            init["objectives"] = [*(init["objectives"] or [{"class_path": "CrossEntropy"}]), DISTILL]
-            for name in ("input_size", "freeze_backbone"):  # a student has neither
-                init.pop(name, None)
-        init["teacher"] = str(previous)
-    return recipe
-
-
-def write_recipe(path: Path, recipe: dict[str, Any]) -> None:
-    """A recipe to a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    part.replace(path)
-
-
-def recalibrate(datamodule_class: type, previous: Path, run: Path, steps: int) -> Path:
-    """A checkpoint of the rung above with thresholds set from training data at T = `steps`.
-
-    Raises:
-        ValueError: If no threshold of the student is learned.
-    """
-    model = load_run(previous)
-    model.num_steps = steps
-    found = calibrate_thresholds(model, training_samples(datamodule_class, previous, CALIBRATION_SAMPLES))
-    checkpoint = torch.load(run_checkpoint(previous), weights_only=True, map_location="cpu")
-    for name, threshold in found.items():
-        checkpoint["state_dict"][f"{checkpoint['zoo']['prefix']}{name}.v_threshold"].fill_(threshold)
-    path = run / "start.ckpt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
-    print(f"{run}: thresholds set to", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
-    return path
-
-
-def training_samples(datamodule_class: type, run: Path, count: int) -> torch.Tensor:
-    """The first samples that a run trains on, [T, N, C, H, W]; fewer if there are fewer."""
-    parser = ArgumentParser()
-    parser.add_subclass_arguments(datamodule_class, "data")
-    config = parser.parse_object({"data": read_recipe(run / "config.yaml")["data"]})
-    data = parser.instantiate_classes(config).data
-    data.setup("fit")
-    batches: list[torch.Tensor] = []
-    for x, _ in data.train_dataloader():
-        batches.append(x)
-        if sum(batch.shape[1] for batch in batches) >= count:
-            break
-    return torch.cat(batches, dim=1)[:, :count]
-
-
-def refuse_silence(results: dict[str, Any], steps: int, min_rate: float) -> None:
-    """Stop before a rung is trained in which spikes vanish: what does not fire does not learn.
-
-    Raises:
-        ValueError: If a layer fires below `min_rate`.
-    """
-    rates = results["measurement"]["firing_rates"]
-    silent = [f"{name} ({rate:.2%})" for name, rate in rates.items() if rate < min_rate]
-    if silent:
+    if trainer.world_size > 1:
         raise ValueError(
-            f"Spikes vanish at T = {steps}: before training, {', '.join(silent)} fire below {min_rate:.2%}. Set the "
-            "thresholds from data (the same command with --recalibrate true, for neuron: leaky), take smaller steps, "
-            "or go on anyway (--min_rate 0). The rungs above stay as they are."
+            f"A ladder runs in one process on one device, found {trainer.world_size}: it starts one trainer after the "
+            "other. Add --trainer.devices 1, or train the rungs one by one with `snnzoo fit`."
         )
 
 
-# Table ----------------------------------------------------------------------------------------------------------------
+def refuse_model(plan: Ladder, module: ClassifierModule) -> None:
+    """Refuse a student that cannot be taken down to the last T.
+
+    Raises:
+        ValueError: If num_steps does nothing, SLTT needs more steps, or no threshold is there to be set.
+    """
+    model, last = module.model, plan.steps[-1]
+    if not isinstance(model, SpikingModel):
+        raise ValueError(f"{type(model).__name__} has no time steps; {CHOOSE}")
+    if model.sequence_ndim == 3:
+        raise ValueError(
+            f"{model.pretrained_cfg['architecture']} takes spike trains, whose T is that of the data; {CHOOSE}"
+        )
+    if module.sltt is not None and (module.sltt.k or 0) > last:
+        raise ValueError(
+            f"sltt learns from k = {module.sltt.k} steps, and --steps goes down to {last}. Choose k <= {last}, "
+            "none, or a ladder that ends above."
+        )
+    if plan.recalibrate:
+        learned_thresholds(model)
 
 
-def row(plan: Ladder, index: int) -> dict[str, Any]:
-    """What a finished rung reached and costs."""
-    run = plan.rung(index)
-    results = run_results(run)
-    cost = Measurement.from_dict(results["measurement"])
-    start = read_json(run / "start/results.json")["metrics"]["acc"] if index else None
-    return {
-        "num_steps": plan.steps[index],
-        "acc_before": start,
-        "acc": results["metrics"]["acc"],
-        "firing_rate": cost.firing_rate,
-        "lowest_rate": min(cost.firing_rates.values()),
-        "macs": cost.macs,
-        "acs": cost.acs,
-        "energy_uj": cost.energy_uj(),
-    }
+def refuse_distillation(module: ClassifierModule) -> None:
+    """Refuse what cannot learn from the rung above.
 
-
-def table(plan: Ladder, rows: list[dict[str, Any]]) -> Table:
-    """The rungs, one line each."""
-    energy = HOROWITZ_45NM
-    caption = (
-        "Test split. Before: the weights of the rung above at this T, not yet trained. Rate: spikes per neuron and "
-        "step; lowest: of one layer. Operations of one inference, all steps, zeros skipped. Energy: "
-        f"{energy.mac_pj} pJ a MAC, {energy.ac_pj} pJ an AC ({energy.name}); no memory traffic, no neuron updates."
-    )
-    if plan.steps[-1] == 1:
-        caption += " At T = 1 nothing is remembered: it is a network with binary activations, and leaks do nothing."
-    drawn = Table("T", title=f"{plan.run}", caption=caption)
-    for column in ("before", "accuracy", "rate", "lowest", "MACs", "ACs", "µJ"):
-        drawn.add_column(column, justify="right", no_wrap=True)
-    for line in rows:
-        before = "-" if line["acc_before"] is None else f"{line['acc_before']:.2%}"
-        rates = [f"{line['firing_rate']:.3f}", f"{line['lowest_rate']:.3f}"]
-        counts = [f"{line[key] / 1e6:.3f} M" for key in ("macs", "acs")]
-        drawn.add_row(str(line["num_steps"]), before, f"{line['acc']:.2%}", *rates, *counts, f"{line['energy_uj']:.2f}")
-    return drawn
+    Raises:
+        ValueError: If the backbone is frozen, or a recipe with a teacher has no objective for the rung above.
+    """
+    if getattr(module, "freeze_backbone", False):
+        raise ValueError(
+            "--kd true and freeze_backbone: true exclude each other: DistillationModule trains the whole student. "
+            "Leave one of them out."
+        )
+    if isinstance(module, DistillationModule):
+        objectives = cast(list[Objective], list(module.objectives.values()))
+        if not any(objective.needs_teacher for objective in objectives):
+            raise ValueError(
+                f"--kd true makes the rung above the teacher, but none of its objectives "
+                f"({', '.join(module.objectives)}) learns from a teacher. Add {{class_path: LogitKD}} to the recipe."
+            )
+        stages = module.model.feature_info
+        with torch.random.fork_rng(devices=[]):  # the layers of this trial must not change those of the training
+            for objective in objectives:
+                copy.deepcopy(objective).build(stages, stages)
 
 
 # Rungs ----------------------------------------------------------------------------------------------------------------
@@ -393,12 +326,12 @@ def train(datamodule_class: type, plan: Ladder, index: int) -> None:
     """Train and test a rung, or go on with it.
 
     Raises:
-        ValueError: If a layer is silent before the training.
+        ValueError: If the ladder cannot be climbed, or a layer is silent before the training.
     """
     run, steps, epochs = plan.rung(index), plan.steps[index], plan.epochs[index]
     config = run / "config.yaml"
     if index == 0:
-        init = read_recipe(plan.recipe)["model"].get("init_args", {})
+        init = read_recipe(plan.recipe)["model"].get("init_args") or {}
         options = [*plan.options, f"--model.{arguments_of(init)}.num_steps={steps}", f"--run={run}"]
         options += [] if epochs is None else [f"--trainer.max_epochs={epochs}"]
         recipe = [f"--config={plan.recipe}", *options]
@@ -433,7 +366,8 @@ def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[s
         if key == "model_args":
             model["class_path"] = "DistillationModule"
             init["student"], init["student_args"] = init.pop("model"), init.pop("model_args")
-            init["objectives"] = [*(init["objectives"] or [{"class_path": "CrossEntropy"}]), DISTILL]
+            term = {"class_path": "LogitKD", "init_args": {"per_step": init.get("sltt") is not None}}
+            init["objectives"] = [*(init["objectives"] or [{"class_path": "CrossEntropy"}]), term]
             for name in ("input_size", "freeze_backbone"):  # a student has neither
                 init.pop(name, None)
         init["teacher"] = str(previous)
