@@ -2,7 +2,8 @@ r"""The latency ladder: a student trained at T = 5, then taken down to T = 1, ev
 
 A student trained at T = 1 from scratch falls silent layer by layer. Here every rung starts from the full state of the
 rung above (weights, norms, and the thresholds and leaks of `Leaky` neurons), with a fresh optimiser and schedule, and
-may be distilled from it. T counts how often a still image is shown; in a sequence of frames T is that of the data.
+may be distilled from it: the rung above is then the teacher, in place of one that the recipe names, which teaches the
+first rung only. T counts how often a still image is shown; in a sequence of frames T is that of the data.
 
     RUN/ladder.json         what the ladder is, and its table
     RUN/T5/, RUN/T4/, ...   one run for every rung; see `run.py`
@@ -10,6 +11,7 @@ may be distilled from it. T counts how often a still image is shown; in a sequen
     RUN/T4/start.ckpt       those weights with thresholds set anew (--recalibrate true)
 
 An interrupted ladder goes on where it stopped when the command is given again; a rung is finished once it was tested.
+It runs in one process on one device: it starts one trainer after the other, and DDP would repeat the whole command.
 
 Source: Chowdhury, Rathi and Roy, Towards ultra low latency spiking neural networks for vision and sequential tasks
 using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from the rung above is ours.
@@ -17,27 +19,34 @@ using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from
 
 import argparse
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 
 from zoo.checkpoint import load_run, read_json, run_checkpoint, run_results
 from zoo.energy import HOROWITZ_45NM, Measurement
-from zoo.thresholds import calibrate_thresholds
+from zoo.model import SpikingModel
+from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
+from .base import ClassifierModule
 from .callbacks.energy_monitor import write_json
+from .distillation import DistillationModule
+from .objectives import Objective
 from .run import RunCLI
 
 CALIBRATION_SAMPLES = 512
-DISTILL = {"class_path": "LogitKD"}
+KD_HELP = "true: the rung above is the teacher, in place of one in the recipe, which then teaches the first rung only"
+CHOOSE = "a ladder takes num_steps down: choose a spiking student of images (`snnzoo list`)."
 
 
 class Options(argparse.ArgumentParser):
@@ -61,7 +70,7 @@ class Ladder:
         run: Where the rungs go.
         steps: T of every rung, descending.
         epochs: Epochs of every rung; None for those of the recipe.
-        kd: Whether a rung learns from the one above.
+        kd: Whether the rung above is the teacher, in place of one that the recipe names.
         recalibrate: Whether thresholds are set from data before a rung is trained.
         min_rate: Firing rate below which a layer counts as silent, before training.
         options: Further options of `snnzoo fit`.
@@ -85,16 +94,16 @@ def ladder(datamodule_class: type, args: Sequence[str]) -> None:
     """Climb down: train and test every rung that is not finished, and print the table.
 
     Raises:
-        ValueError: If an option is wrong, the ladder does not descend, the directory holds another ladder, or a layer
-            falls silent.
+        ValueError: If an option is wrong, the ladder does not descend, the directory holds another ladder, a rung
+            could not be trained, or a layer falls silent.
     """
     plan = parse(args)
-    remember(plan)
+    refuse_another(plan)
     for index in range(len(plan.steps)):
         if not (plan.rung(index) / "results.json").exists():
             train(datamodule_class, plan, index)
     rows = [row(plan, index) for index in range(len(plan.steps))]
-    write_json(plan.run / "ladder.json", {**read_json(plan.run / "ladder.json"), "rungs": rows})
+    remember(plan, rows)
     Console().print(table(plan, rows))
 
 
@@ -117,7 +126,7 @@ def parse(args: Sequence[str]) -> Ladder:
     parser.add_argument("--steps", default="5,4,3,2,1", help="T of every rung, descending; default: 5,4,3,2,1")
     parser.add_argument("--epochs", help="epochs of every rung, or one number for all; default: those of the recipe")
     parser.add_argument("--run", help="directory of the ladder; default: that of the recipe")
-    parser.add_argument("--kd", type=boolean, default=False, help="true: learn from the rung above, too")
+    parser.add_argument("--kd", type=boolean, default=False, help=KD_HELP)
     parser.add_argument("--recalibrate", type=boolean, default=False, help="true: set thresholds anew before a rung")
     parser.add_argument("--min_rate", type=float, default=0.005, help="rate of a silent layer; 0: go on anyway")
     known, options = parser.parse_known_args(list(args))
@@ -165,39 +174,149 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """A recipe as it stands in its file.
 
     Raises:
-        ValueError: If it is no recipe.
+        ValueError: If it is no YAML, or no recipe.
     """
-    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}. See configs/digits/ladder.yaml.") from error
     if not isinstance(recipe, dict) or not {"run", "model", "data"} <= set(recipe):
         raise ValueError(f"{path} is not a recipe: it needs run, model and data. See configs/digits/ladder.yaml.")
     return recipe
 
 
-def remember(plan: Ladder) -> None:
-    """Write down what the ladder is, or refuse to go on with another; more rungs may be added below.
+def about(plan: Ladder) -> dict[str, Any]:
+    """What must not change from one call to the next."""
+    options = {"recipe": read_recipe(plan.recipe), "options": list(plan.options), "kd": plan.kd}
+    return options | {"steps": list(plan.steps), "epochs": list(plan.epochs)}
+
+
+def remembered(plan: Ladder) -> dict[str, Any]:
+    """What the directory says of its ladder; nothing before its first rung has begun."""
+    begun = any(plan.run.glob("T*/config.yaml"))
+    return read_json(plan.run / "ladder.json") if begun and (plan.run / "ladder.json").exists() else {}
+
+
+def refuse_another(plan: Ladder) -> None:
+    """Refuse to go on with another ladder; more rungs may be added below.
 
     Raises:
         ValueError: If the directory holds rungs that were made otherwise.
     """
-    path = plan.run / "ladder.json"
-    about: dict[str, Any] = {"recipe": read_recipe(plan.recipe), "options": list(plan.options), "kd": plan.kd}
-    about |= {"steps": list(plan.steps), "epochs": list(plan.epochs)}
-    if path.exists():
-        before = read_json(path)
-        for key, value in about.items():
-            old = before[key]
-            # A shorter or longer ladder is the same one, as far as both go.
-            same = old == value
-            if key in ("steps", "epochs"):
-                shared = min(len(old), len(value))
-                same = old[:shared] == value[:shared]
-            if not same:
-                raise ValueError(
-                    f"{plan.run} holds another ladder: {key} was {old}, now {value}. Go on with the same options, or "
-                    "choose another directory: --run DIR."
-                )
+    before = remembered(plan)
+    for key, value in about(plan).items():
+        old = before.get(key, value)
+        # A shorter or longer ladder is the same one, as far as both go.
+        same = old == value
+        if key in ("steps", "epochs"):
+            shared = min(len(old), len(value))
+            same = old[:shared] == value[:shared]
+        if not same:
+            raise ValueError(
+                f"{plan.run} holds another ladder: {key} was {old}, now {value}. Go on with the same options, or "
+                "choose another directory: --run DIR."
+            )
+
+
+def remember(plan: Ladder, rows: Sequence[dict[str, Any]] = ()) -> None:
+    """Write down what the ladder is and the rungs that are finished, and keep those of a longer ladder."""
+    before, now = remembered(plan), about(plan) | {"rungs": list(rows)}
+    for key in ("steps", "epochs", "rungs"):
+        now[key] += before.get(key, [])[len(now[key]) :]
     plan.run.mkdir(parents=True, exist_ok=True)
-    write_json(path, about)
+    write_json(plan.run / "ladder.json", now)
+
+
+# Before anything is trained -------------------------------------------------------------------------------------------
+
+
+class RungCLI(RunCLI):
+    """A run of a ladder: it refuses what this rung or one further down could not do, before it begins."""
+
+    def __init__(self, datamodule_class: type, plan: Ladder, args: Sequence[str]) -> None:
+        self.plan = plan
+        super().__init__(datamodule_class, args)
+
+    def instantiate_classes(self) -> None:
+        """Make model, data and trainer.
+
+        Raises:
+            ValueError: If one of them refuses its arguments, or the ladder one of them.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if stepless := re.search(r"(\S+) does not take these arguments: .*'num_steps'", str(error)):
+                raise ValueError(f"{stepless[1]} has no time steps; {CHOOSE}") from error
+            raise
+        refuse_devices(self.trainer)
+        refuse_model(self.plan, self.model)
+        if self.plan.kd:
+            refuse_distillation(self.model)
+
+    def before_fit(self) -> None:
+        """Write down what the ladder is, now that nothing speaks against it."""
+        remember(self.plan)
+        super().before_fit()
+
+
+def refuse_devices(trainer: Trainer) -> None:
+    """Refuse several processes.
+
+    Raises:
+        ValueError: If the trainer has more than one.
+    """
+    if trainer.world_size > 1:
+        raise ValueError(
+            f"A ladder runs in one process on one device, found {trainer.world_size}: it starts one trainer after the "
+            "other. Add --trainer.devices 1, or train the rungs one by one with `snnzoo fit`."
+        )
+
+
+def refuse_model(plan: Ladder, module: ClassifierModule) -> None:
+    """Refuse a student that cannot be taken down to the last T.
+
+    Raises:
+        ValueError: If num_steps does nothing, SLTT needs more steps, or no threshold is there to be set.
+    """
+    model, last = module.model, plan.steps[-1]
+    if not isinstance(model, SpikingModel):
+        raise ValueError(f"{type(model).__name__} has no time steps; {CHOOSE}")
+    if model.sequence_ndim == 3:
+        raise ValueError(
+            f"{model.pretrained_cfg['architecture']} takes spike trains, whose T is that of the data; {CHOOSE}"
+        )
+    if module.sltt is not None and (module.sltt.k or 0) > last:
+        raise ValueError(
+            f"sltt learns from k = {module.sltt.k} steps, and --steps goes down to {last}. Choose k <= {last}, "
+            "none, or a ladder that ends above."
+        )
+    if plan.recalibrate:
+        learned_thresholds(model)
+
+
+def refuse_distillation(module: ClassifierModule) -> None:
+    """Refuse what cannot learn from the rung above.
+
+    Raises:
+        ValueError: If the backbone is frozen, or a recipe with a teacher has no objective for the rung above.
+    """
+    if getattr(module, "freeze_backbone", False):
+        raise ValueError(
+            "--kd true and freeze_backbone: true exclude each other: DistillationModule trains the whole student. "
+            "Leave one of them out."
+        )
+    if isinstance(module, DistillationModule):
+        objectives = cast(list[Objective], list(module.objectives.values()))
+        if not any(objective.needs_teacher for objective in objectives):
+            raise ValueError(
+                f"--kd true makes the rung above the teacher, but none of its objectives "
+                f"({', '.join(module.objectives)}) learns from a teacher. Add {{class_path: LogitKD}} to the recipe."
+            )
+        stages = module.model.feature_info
+        with torch.random.fork_rng(devices=[]):  # the layers of this trial must not change those of the training
+            for objective in objectives:
+                copy.deepcopy(objective).build(stages, stages)
 
 
 # Rungs ----------------------------------------------------------------------------------------------------------------
@@ -207,12 +326,12 @@ def train(datamodule_class: type, plan: Ladder, index: int) -> None:
     """Train and test a rung, or go on with it.
 
     Raises:
-        ValueError: If a layer is silent before the training.
+        ValueError: If the ladder cannot be climbed, or a layer is silent before the training.
     """
     run, steps, epochs = plan.rung(index), plan.steps[index], plan.epochs[index]
     config = run / "config.yaml"
     if index == 0:
-        init = read_recipe(plan.recipe)["model"].get("init_args", {})
+        init = read_recipe(plan.recipe)["model"].get("init_args") or {}
         options = [*plan.options, f"--model.{arguments_of(init)}.num_steps={steps}", f"--run={run}"]
         options += [] if epochs is None else [f"--trainer.max_epochs={epochs}"]
         recipe = [f"--config={plan.recipe}", *options]
@@ -222,10 +341,10 @@ def train(datamodule_class: type, plan: Ladder, index: int) -> None:
             previous = plan.rung(index - 1)
             start = recalibrate(datamodule_class, previous, run, steps) if plan.recalibrate else previous
             write_recipe(config, rung_recipe(plan, index, previous, start))
-            RunCLI(datamodule_class, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
+            RungCLI(datamodule_class, plan, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
             refuse_silence(read_json(run / "start/results.json"), steps, plan.min_rate)
-    RunCLI(datamodule_class, ["fit", *recipe, "--ckpt_path=last"])
-    RunCLI(datamodule_class, ["test", f"--config={config}", "--ckpt_path=best"])
+    RungCLI(datamodule_class, plan, ["fit", *recipe, "--ckpt_path=last"])
+    RungCLI(datamodule_class, plan, ["test", f"--config={config}", "--ckpt_path=best"])
 
 
 def arguments_of(init: dict[str, Any]) -> str:
@@ -247,7 +366,8 @@ def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[s
         if key == "model_args":
             model["class_path"] = "DistillationModule"
             init["student"], init["student_args"] = init.pop("model"), init.pop("model_args")
-            init["objectives"] = [*(init["objectives"] or [{"class_path": "CrossEntropy"}]), DISTILL]
+            term = {"class_path": "LogitKD", "init_args": {"per_step": init.get("sltt") is not None}}
+            init["objectives"] = [*(init["objectives"] or [{"class_path": "CrossEntropy"}]), term]
             for name in ("input_size", "freeze_backbone"):  # a student has neither
                 init.pop(name, None)
         init["teacher"] = str(previous)

@@ -42,9 +42,7 @@ def calibrate_thresholds(
         raise ValueError(
             f"percentile must lie in (0, 1], floor and scale above 0, found {percentile}, {floor} and {scale}."
         )
-    neurons = {name: neuron for name, neuron in spiking_neurons(model).items() if isinstance(neuron, Leaky)}
-    if not neurons:
-        raise ValueError(f"No threshold of this {type(model).__name__} is learned. Choose neuron: {{name: leaky}}.")
+    neurons = learned_thresholds(model)
     found: dict[str, float] = {}
 
     def set_threshold(name: str, neuron: Any, args: tuple[Tensor, ...]) -> None:
@@ -61,3 +59,15 @@ def calibrate_thresholds(
         for hook in hooks:
             hook.remove()
     return found
+
+
+def learned_thresholds(model: nn.Module) -> dict[str, Leaky]:
+    """The neurons whose threshold is learned, by the name of the layer.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    neurons = {name: neuron for name, neuron in spiking_neurons(model).items() if isinstance(neuron, Leaky)}
+    if not neurons:
+        raise ValueError(f"No threshold of this {type(model).__name__} is learned. Choose neuron: {{name: leaky}}.")
+    return neurons

@@ -13,12 +13,14 @@ import yaml
 
 import zoo
 from cli import main
+from datamodules import DigitsDataModule
 from lightning_modules.ladder import parse, refuse_silence
 from zoo.checkpoint import run_results
 from zoo.model import spiking_neurons
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "configs/digits/ladder.yaml")
+FIT_TEACHER = ["fit", "--config", str(ROOT / "configs/digits/teacher.yaml"), "--trainer.max_epochs=1", "--run"]
 TINY = ["--model.model_args.stages", "[[8], [16]]", "--data.batch_size", "128"]
 
 
@@ -55,8 +57,6 @@ def test_every_rung_is_a_run_that_starts_from_the_one_above(climbed):
 
 
 def test_before_is_the_rung_above_shown_fewer_steps(climbed):
-    from datamodules import DigitsDataModule
-
     data = DigitsDataModule(batch_size=128)
     data.setup("test")
     for steps in (2, 1):
@@ -155,8 +155,8 @@ def test_distillation_from_the_rung_above(tmp_path):
 
 
 def test_a_recipe_with_a_teacher_keeps_its_own(tmp_path):
-    teacher, recipe = tmp_path / "teacher", str(ROOT / "configs/digits/teacher.yaml")
-    main(["fit", "--config", recipe, "--run", str(teacher), "--trainer.max_epochs=1"])
+    teacher = tmp_path / "teacher"
+    main([*FIT_TEACHER, str(teacher)])
     settings = yaml.safe_load(Path(RECIPE).read_text())
     settings["model"]["class_path"] = "DistillationModule"
     init = settings["model"]["init_args"]
@@ -211,6 +211,7 @@ def test_a_student_without_learned_thresholds(tmp_path, capsys):
     with pytest.raises(SystemExit):
         ladder(tmp_path / "other", "--model.model_args.neuron=lif", "--recalibrate=true")
     assert "is learned. Choose neuron: {name: leaky}" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists(), "refused before the first rung"
 
 
 # Bad input, before any training ---------------------------------------------------------------------------------------
@@ -258,3 +259,117 @@ def test_help(capsys):
         main(["ladder", "--help"])
     assert stop.value.code == 0
     assert "--recalibrate" in capsys.readouterr().out
+
+
+# What a rung further down could not do, before the first is trained ---------------------------------------------------
+
+
+def changed_recipe(path, **init_args):
+    """The recipe of the digits, of a tiny student, with other arguments of its module."""
+    settings = yaml.safe_load(Path(RECIPE).read_text())
+    settings["model"]["init_args"]["model_args"]["stages"] = [[8], [16]]
+    settings["model"]["init_args"] |= init_args
+    path.write_text(yaml.safe_dump(settings))
+    return str(path)
+
+
+def refused(capsys, run, recipe, *changes):
+    """What is said of a ladder that is refused, and that it leaves no trace."""
+    with pytest.raises(SystemExit) as stop:
+        main(["ladder", "--config", recipe, "--run", str(run), "--steps", "2,1", "--epochs", "1", *changes])
+    assert stop.value.code == 2
+    assert not run.exists()
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("yin_yang/sum", "eventprop_mlp_200 takes spike trains, whose T is that of the data"),
+        ("digits/teacher", "test_resnet has no time steps"),
+    ],
+)
+def test_a_model_without_a_number_of_steps_is_refused(tmp_path, capsys, recipe, words):
+    message = refused(capsys, tmp_path / "run", str(ROOT / f"configs/{recipe}.yaml"))
+    assert words in message
+    assert "choose a spiking student of images" in message
+
+
+def test_sltt_of_more_steps_than_the_last_rung_is_refused(tmp_path, capsys):
+    recipe = changed_recipe(tmp_path / "recipe.yaml", sltt={"k": 2}, objectives=[{"class_path": "TET"}])
+    assert "sltt learns from k = 2 steps, and --steps goes down to 1" in refused(capsys, tmp_path / "run", recipe)
+
+
+def test_distillation_of_a_frozen_backbone_is_refused(tmp_path, capsys):
+    recipe = changed_recipe(tmp_path / "recipe.yaml", freeze_backbone=True)
+    assert "--kd true and freeze_backbone: true" in refused(capsys, tmp_path / "run", recipe, "--kd", "true")
+
+
+def test_distillation_step_by_step(tmp_path):
+    """SLTT needs terms of single steps, and so is the one that --kd adds."""
+    recipe = changed_recipe(tmp_path / "recipe.yaml", sltt={"k": 1}, objectives=[{"class_path": "TET"}])
+    ladder(tmp_path / "run", "--config", recipe, "--kd", "true")
+    init = yaml.safe_load((tmp_path / "run/T1/config.yaml").read_text())["model"]["init_args"]
+    assert init["sltt"]["k"] == 1
+    assert [term["init_args"].get("per_step") for term in init["objectives"]][1:] == [True]
+
+
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        ({"class_path": "CrossEntropy"}, "none of its objectives (CrossEntropy) learns from a teacher"),
+        (
+            {"class_path": "FeatureMSE", "init_args": {"student_stage": 0, "teacher_stage": 3}},
+            "The teacher has no stage 3",  # test_resnet has one, and a student of two stages has not
+        ),
+    ],
+)
+def test_objectives_that_cannot_learn_from_the_rung_above(tmp_path, capsys, objective, words):
+    settings = yaml.safe_load(Path(changed_recipe(tmp_path / "recipe.yaml")).read_text())
+    settings["model"]["class_path"] = "DistillationModule"
+    init = settings["model"]["init_args"]
+    init["student"], init["student_args"] = init.pop("model"), init.pop("model_args")
+    init["teacher"], init["objectives"] = str(tmp_path / "teacher"), [objective]
+    main([*FIT_TEACHER, str(tmp_path / "teacher")])
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    message = refused(capsys, tmp_path / "run", str(tmp_path / "recipe.yaml"), "--kd", "true")
+    assert words in message
+
+
+def test_several_devices_are_refused(tmp_path, capsys):
+    devices = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    message = refused(capsys, tmp_path / "run", RECIPE, *devices)
+    assert "A ladder runs in one process on one device, found 2" in message
+    assert "--trainer.devices 1" in message
+
+
+def test_a_rejected_ladder_leaves_the_directory_free(tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    refused(capsys, run, RECIPE, "--data.batchsize=3")  # there is no such option
+    with monkeypatch.context() as patched:
+        patched.setattr(DigitsDataModule, "setup", missing_data)
+        with pytest.raises(SystemExit):
+            ladder(run, "--data.val_fraction=0.2", steps="1")
+    assert "no such data" in capsys.readouterr().err
+    ladder(run, steps="1")
+    assert run_results(run / "T1")["num_steps"] == 1
+
+
+def missing_data(self, stage):
+    """A setup that fails when the training has been asked for."""
+    raise FileNotFoundError("no such data")
+
+
+def test_the_table_of_a_finished_ladder_is_kept(climbed, capsys):
+    before = json.loads((climbed / "ladder.json").read_text())
+    assert len(before["rungs"]) == 3
+    with pytest.raises(SystemExit):
+        ladder(climbed, "--data.batchsize=3", steps="3,2,1", epochs="2,1,1")
+    assert json.loads((climbed / "ladder.json").read_text()) == before
+    ladder(climbed, steps="3,2", epochs="2,1")
+    assert json.loads((climbed / "ladder.json").read_text()) == before
+
+
+def test_a_recipe_that_is_no_yaml(tmp_path, capsys):
+    (tmp_path / "broken.yaml").write_text("run: [runs/x\nmodel: {")
+    assert "broken.yaml is not YAML" in refused(capsys, tmp_path / "run", str(tmp_path / "broken.yaml"))
