@@ -36,4 +36,4 @@ def test_the_main_job(demo, tmp_path):
     assert accuracy["teacher"] >= 0.985
     assert accuracy["student_bkd"] >= 0.975
     assert {"student_ce", "finetuned"} < set(accuracy)
-    assert len(list((tmp_path / "runs/demo/student_bkd/plots").glob("*.png"))) == 4
+    assert len(list((tmp_path / "runs/demo/student_bkd/plots").glob("*.png"))) == 5
