@@ -12,34 +12,6 @@ needs_kernels = pytest.mark.skipif(fused.LIBRARY.get(True) is None, reason="no C
 NAMES = ("alpha", "beta", "a", "b")
 
 
-class Step(torch.autograd.Function):
-    """The step, with the slope of the default surrogate: a box of width 1."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return (x >= 0).to(x)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return grad * (x.abs() < 0.5)
-
-
-def reference(x, alpha, beta, a, b, threshold, recurrent=None):
-    """Spikes [T, N, F] by the equations of the docstring."""
-    u = w = s = torch.zeros_like(x[0])
-    spikes = []
-    for current in x:
-        if recurrent is not None:
-            current = current + s @ recurrent.T
-        w = beta * w + a * u + b * s
-        u = alpha * (u - threshold * s) + (1 - alpha) * (current - w)
-        s = Step.apply(u - threshold)
-        spikes.append(s)
-    return torch.stack(spikes)
-
-
 def test_trace_by_hand():
     """alpha 7/8, beta 31/32, a 1/2, b 1, threshold 1/2, X = 4:
 
@@ -55,7 +27,7 @@ def test_trace_by_hand():
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_gradients_equal_float64_autograd(scale):
+def test_gradients_equal_float64_autograd(adaptive_reference, scale):
     """fp32 (the kernels) to 1e-6 of the largest, of the input and of all four numbers, over 50 steps."""
     neuron, x = AdLIF(num_features=7, v_threshold=0.3), scale * torch.randn(50, 6, 7) + 0.5
     weight = torch.randn(50, 6, 7)
@@ -64,7 +36,7 @@ def test_gradients_equal_float64_autograd(scale):
     spikes = neuron(leaf)
     found = torch.autograd.grad((spikes * weight).sum(), [leaf, *(getattr(neuron, name) for name in NAMES)])
     leaves = [t.detach().double().requires_grad_() for t in (x, *(getattr(neuron, name) for name in NAMES))]
-    exact = reference(*leaves, threshold=0.3)
+    exact = adaptive_reference(*leaves)
     expected = torch.autograd.grad((exact * weight.double()).sum(), leaves)
     assert torch.equal(spikes.double(), exact)
     assert 0.02 < spikes.mean() < 0.9
