@@ -154,7 +154,8 @@ def draw_raster(raster: dict[str, Tensor]) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, (name, spikes) in zip(panels, raster.items(), strict=False):
         steps, neurons = spikes.nonzero(as_tuple=True)
-        axes.scatter(steps + 1, neurons, s=3, marker="s", color="black")
+        mark = {"marker": "s", "s": 3} if len(spikes) <= 20 else {"marker": ".", "s": 5, "linewidths": 0}
+        axes.scatter(steps + 1, neurons, color="black", **mark)
         axes.set(title=name, xlim=(0.5, len(spikes) + 0.5), ylim=(-2, spikes.shape[1] + 1))
         axes.set_xticks(range(1, len(spikes) + 1) if len(spikes) <= 10 else [1, len(spikes)])
     for axes in panels[len(raster) :]:
