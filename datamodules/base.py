@@ -48,6 +48,7 @@ class BaseDataModule(LightningDataModule, ABC):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     label_names: Sequence[str]
+    sequence_ndim = 5  # axes of x: 5 for images and frames, 4 for event clouds, 3 for spike trains, 2 for tokens
     augmentation: Sequence[nn.Module] = ()  # transforms of [T, C, H, W], before normalisation
     max_workers = 4
 
@@ -89,6 +90,7 @@ class BaseDataModule(LightningDataModule, ABC):
             "mean": self.mean,
             "std": self.std,
             "label_names": list(self.label_names),
+            "sequence_ndim": self.sequence_ndim,
         }
 
     def setup(self, stage: str) -> None:

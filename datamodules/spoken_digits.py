@@ -56,6 +56,7 @@ class SpokenDigitsDataModule(BaseDataModule):
     num_classes = 10
     in_chans = 64
     image_size = 1
+    sequence_ndim = 3
     mean = (0.0,) * in_chans  # spikes are not normalised
     std = (1.0,) * in_chans
     label_names = tuple("0123456789")

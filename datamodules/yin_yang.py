@@ -40,6 +40,7 @@ class YinYangDataModule(BaseDataModule):
     num_classes = 3
     in_chans = 5
     image_size = 1
+    sequence_ndim = 3
     mean = (0.0,) * 5  # spikes are not normalised
     std = (1.0,) * 5
     label_names = ("yin", "yang", "dot")

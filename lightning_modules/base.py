@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 import zoo
 from zoo.early_exit import mean_so_far
 from zoo.eventprop import check_not_mixed, eventprop_layers
-from zoo.model import Network, Outputs, SpikingModel, read
+from zoo.model import SEQUENCES, Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
 from .early_exit import ExitCurve
@@ -300,7 +300,8 @@ def make_network(
         pretrained: Whether to start from published weights.
         num_classes: Classes of the data.
         in_chans: Channels of the data.
-        input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names"; of spike trains also "dt".
+        input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names"; "sequence_ndim" (5 if it is
+            missing); of spike trains also "dt".
         input_size: Side in pixels that a non-spiking network sees; default: that of the data, or the native one of
             pretrained weights.
 
@@ -329,18 +330,18 @@ def make_network(
 
 
 def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None:
-    """Refuse data that a model cannot take, before training. Data of "input_size" (F, 1, 1) are spike trains [T, N, F].
+    """Refuse data that a model cannot take, before training.
 
     Raises:
-        ValueError: If one is of images and the other of spike trains, the images are too small for a student, or the
-            steps of model and data are not equally long.
+        ValueError: If the data are no such sequences, the images are too small for a student, or the steps of model and
+            data are not equally long.
     """
-    chans, height, width = input_cfg["input_size"]
-    trains = (height, width) == (1, 1)
-    if trains != (getattr(model, "sequence_ndim", 5) == 3):
-        takes = "images" if trains else "spike trains [T, N, F]"
-        found = f"spike trains [T, N, {chans}]" if trains else f"images of {chans}x{height}x{width}"
-        raise ValueError(f"{name} takes {takes}, but the data are {found}. Choose other data, or another model.")
+    _, height, width = input_cfg["input_size"]
+    takes, found = getattr(model, "sequence_ndim", 5), input_cfg.get("sequence_ndim", 5)
+    if takes != found:
+        raise ValueError(
+            f"{name} takes {SEQUENCES[takes]}, but the data are {SEQUENCES[found]}. Choose other data or another model."
+        )
     smallest = model.pretrained_cfg.get("min_input_size") or (0, 0, 0)
     if isinstance(model, SpikingModel) and (height < smallest[1] or width < smallest[2]):
         raise ValueError(

@@ -5,6 +5,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from .model import SEQUENCES
+
 
 def write_card(name: str, config: Mapping[str, Any], results: Mapping[str, Any], recipe: bool = False) -> str:
     """The text of the card; a section that nothing is known for is left out.
@@ -40,7 +42,7 @@ def front_matter(name: str, config: Mapping[str, Any], results: Mapping[str, Any
         metric_value=accuracy,
     )
     scored = accuracy is not None and dataset is not None
-    task = None if reads_trains(config) else "image-classification"  # the Hub has no task for spike trains
+    task = "image-classification" if reads_images(config) else None  # the Hub has no task for spike trains
     tags = ["snn-zoo", task, "spiking-neural-network" if is_spiking(config) else None]
     header = ModelCardData(
         license=config["pretrained_cfg"].get("license"),
@@ -58,9 +60,9 @@ def is_spiking(config: Mapping[str, Any]) -> bool:
     return "num_steps" in config["model_args"]
 
 
-def reads_trains(config: Mapping[str, Any]) -> bool:
-    """Whether the model reads spike trains [T, N, F], whose size is written (F, 1, 1)."""
-    return list(config["pretrained_cfg"]["input_size"][1:]) == [1, 1]
+def reads_images(config: Mapping[str, Any]) -> bool:
+    """Whether the model reads images, or frames."""
+    return config.get("sequence_ndim", 5) == 5
 
 
 def about(config: Mapping[str, Any]) -> str:
@@ -84,18 +86,22 @@ def about(config: Mapping[str, Any]) -> str:
 def usage(name: str, config: Mapping[str, Any]) -> str:
     """How to use it."""
     source = f"hf-hub:{name}" if "/" in name else name
-    size = config["pretrained_cfg"]["input_size"]
-    shape, what = f"1, {', '.join(map(str, size))}", "normalised images [N, C, H, W]"
+    chans, height, width = config["pretrained_cfg"]["input_size"]
+    zeros, what = {
+        5: (f"torch.zeros(1, {chans}, {height}, {width})", "normalised images [N, C, H, W]"),
+        4: (f"torch.rand(1, {height}, {chans})", SEQUENCES[4]),
+        3: (f"torch.zeros(100, 1, {chans})", SEQUENCES[3]),
+        2: (f"torch.zeros({height}, 1, dtype=torch.int64)", SEQUENCES[2]),
+    }[config.get("sequence_ndim", 5)]
     tune = f"On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`.\n"
-    if reads_trains(config):
-        shape, what, tune = f"100, 1, {size[0]}", "spike trains [T, N, F]", ""
+    tune = tune if reads_images(config) else ""
     return f"""## Use
 
 ```python
 import torch, zoo
 
 model = zoo.create_model("{source}", pretrained=True).eval()
-logits = model(torch.zeros({shape}))  # {what} -> [N, K]
+logits = model({zeros})  # {what} -> [N, K]
 ```
 
 {tune}Check the files: `snnzoo verify {source}`.
@@ -189,8 +195,10 @@ def data(config: Mapping[str, Any]) -> str:
     shown = ", ".join(map(str, names[:100])) + (", ..." if len(names) > 100 else "")
     size, mean, std = (list(cfg[key]) for key in ("input_size", "mean", "std"))
     text = f"## Data\n\nInput C, H, W = {size}; values in 0..1, normalised by mean {mean} and std {std}."
-    if reads_trains(config):
-        text = f"## Data\n\nInput: spike trains [T, N, F] of 0 and 1, F = {size[0]}; length and coding: `recipe.yaml`."
+    if not reads_images(config):
+        what = {4: f"{size[1]} points", 3: f"F = {size[0]} trains of 0 and 1", 2: f"{config['num_classes']} symbols"}
+        kind = config["sequence_ndim"]
+        text = f"## Data\n\nInput: {SEQUENCES[kind]}, {what[kind]}; how they were made: `recipe.yaml`."
     return text + (f"\n\nClasses: {shown}." if names else "")
 
 

@@ -23,7 +23,7 @@ from .errors import unknown
 from .model import Network, spiking_neurons
 from .teacher import StillModel
 
-CONFIG_KEYS = ("architecture", "num_classes", "num_features", "model_args", "pretrained_cfg")
+CONFIG_KEYS = ("architecture", "num_classes", "num_features", "sequence_ndim", "model_args", "pretrained_cfg")
 # What a checkpoint must remember of timm's `pretrained_cfg`; sources (url, file) would be those of another machine.
 CFG_KEYS = (
     *("input_size", "min_input_size", "fixed_input_size", "interpolation", "crop_pct", "mean", "std", "num_classes"),
@@ -56,7 +56,7 @@ def build(architecture: str, pretrained: bool = False, **kwargs: Any) -> Network
 
 
 def describe(model: Network) -> dict[str, Any]:
-    """What rebuilds a model made by `create_model`, as JSON values: architecture, model_args, pretrained_cfg.
+    """What rebuilds a model made by `create_model`, as JSON values, and how many axes a sequence of its input has.
 
     Raises:
         ValueError: If the model was not made by `create_model`, or an argument is no JSON value.
@@ -74,6 +74,7 @@ def describe(model: Network) -> dict[str, Any]:
     if len(cfg.get("label_names", ())) != model.num_classes:
         cfg.pop("label_names", None)  # of classes that were replaced
     record = {"architecture": model.pretrained_cfg["architecture"], "model_args": args, "pretrained_cfg": cfg}
+    record["sequence_ndim"] = getattr(model, "sequence_ndim", 5)
     try:
         return json.loads(json.dumps(record))  # tuples become lists now, not at the next reading
     except TypeError as error:
@@ -239,12 +240,20 @@ def kept_images(source: str | Path) -> Tensor | None:
 
 
 def noise_input(model: Network) -> Tensor:
-    """Noise of the size that a model takes, always the same: normal images [8, C, H, W], or spikes [T, 8, F]."""
-    size = describe(model)["pretrained_cfg"]["input_size"]
-    draw = torch.Generator().manual_seed(0)
-    if getattr(model, "sequence_ndim", 5) == 3:
-        return (torch.rand(model.num_steps, 8, size[0], generator=draw) < 0.1).float()
-    return torch.randn(8, *size, generator=draw)
+    """Noise of the size that a model takes, always the same, 8 samples.
+
+    Normal images [8, C, H, W], uniform event clouds [8, P, 3], spikes [T, 8, F], or tokens [T, 8]. In `pretrained_cfg`,
+    "input_size" of a cloud is (3, P, 1), of spike trains (F, 1, 1), of tokens (K, T, 1): timm insists on three numbers.
+    """
+    chans, height, width = describe(model)["pretrained_cfg"]["input_size"]
+    draw, kind = torch.Generator().manual_seed(0), getattr(model, "sequence_ndim", 5)
+    if kind == 2:
+        return torch.randint(model.num_classes, (height, 8), generator=draw)
+    if kind == 3:
+        return (torch.rand(model.num_steps, 8, chans, generator=draw) < 0.1).float()
+    if kind == 4:
+        return torch.rand(8, height, chans, generator=draw)
+    return torch.randn(8, chans, height, width, generator=draw)
 
 
 def as_shown(model: Network, x: Tensor) -> Tensor:

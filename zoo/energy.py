@@ -10,6 +10,9 @@ call of a connection layer (Conv1d, Conv2d, Conv3d, Linear, DelayedLinear) is ju
 The kind belongs to the whole call. Our students fold time into the batch, so one call sees T * N samples and one analog
 value makes all of them MACs: the count errs against us. Sums of spikes (SEW-ADD) and averages of spikes are MACs.
 
+A product of two activations (`MatMul`, as q @ k^T in attention) makes n * k * m multiplications; effective are those
+of two numbers != 0, and all are ACs if every value of one of the two is in {-1, 0, 1}.
+
 The recurrent weights of a neuron are such a layer too; it is called once a step, with the spikes of the step before.
 
 Energy is operations times a constant per operation, in one of two conventions:
@@ -21,12 +24,14 @@ SNN papers print the second (Spikformer, Zhou et al. 2023; Spike-driven Transfor
 every layer that runs before the first neuron has fired, on an input not all in {-1, 0, 1}. In an ANN it is every layer,
 which leaves E = mac_pj * dense. Any later layer accumulates at the rate of its input, be that a SEW sum or pooled
 spikes. The rate is mean |x|, as in syops-counter: a 2 is two spikes and costs two additions, and average pooling keeps
-the number of spikes. Yao et al. take the share of nonzero values; on binary spikes the two are equal. `dense` holds all
-T steps as they ran: an encoder that sees a still image once counts once. Papers also count zero padding, which is more.
+the number of spikes; that of a product of two activations is the rate of the first. Yao et al. take the share of
+nonzero values; on binary spikes the two are equal. `dense` holds all T steps as they ran: an encoder that sees a still
+image once counts once. Papers also count zero padding, which is more.
 
 NOT counted, by either convention: memory traffic (often the larger part, arXiv:2409.08290), neuron updates,
-normalisation, pooling, additions, products of two activations (q @ k in attention), and weights used outside their
-layer's forward (nn.MultiheadAttention). The numbers of a transformer are therefore lower bounds.
+normalisation, pooling, additions, products value by value, products of two activations outside a `MatMul` (those of
+timm's attention), and weights used outside their layer's forward (nn.MultiheadAttention). The numbers of an artificial
+transformer are therefore lower bounds.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -42,6 +47,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .delays import DelayedLinear
 from .errors import unknown
+from .layers import MatMul
 from .model import evaluating
 from .neurons import Neuron
 
@@ -64,7 +70,7 @@ HOROWITZ_45NM = EnergyModel("45 nm fp32", mac_pj=4.6, ac_pj=0.9)
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One connection layer; operations are per inference (one sample, all T steps). A layer that never ran costs 0.
+    """One connection layer or `MatMul`; operations are per inference (one sample, all T steps), 0 if it never ran.
 
     Attributes:
         name: Name in `model.named_modules()`.
@@ -74,7 +80,7 @@ class LayerCost:
         acs: Effective accumulates.
         sops: Synaptic operations of the papers, mean |input| * dense; 0 for the encoder.
         input_density: Share of nonzero input values.
-        weight_density: Share of nonzero weights.
+        weight_density: Share of nonzero weights; of nonzero values of the second activation.
         encoder: Whether the papers count the layer as dense MACs.
     """
 
@@ -95,7 +101,7 @@ class Measurement:
 
     Attributes:
         num_samples: Number of samples measured.
-        layers: One row per connection layer.
+        layers: One row per connection layer and `MatMul`.
         firing_rates: Mean output of every spiking layer, by name: spikes per neuron and step.
         spikes: Spikes per inference.
         neuron_steps: Neurons times steps per inference.
@@ -184,6 +190,8 @@ class _Tally:
     sops: float = 0.0
     values: int = 0  # numbers seen: input values of a connection, neuron-steps of a neuron
     nonzero: int = 0
+    weights: int = 0  # the same of the second factor of a product of activations
+    nonzero_weights: int = 0
     before_spikes: bool = False
     dense_of: dict[torch.Size, int] = field(default_factory=dict)  # of one sample, by shape: it never changes
 
@@ -214,13 +222,16 @@ class OperationCounter:
         self._neurons = {name: module for name, module in modules.items() if isinstance(module, Neuron)}
         if not self._connections:
             raise ValueError(f"{type(model).__name__} has no Conv1d, Conv2d, Conv3d, Linear or DelayedLinear layer.")
-        self._tallies = {name: _Tally() for name in self._connections | self._neurons}
+        self._matmuls = {name: module for name, module in modules.items() if isinstance(module, MatMul)}
+        self._tallies = {name: _Tally() for name in self._connections | self._matmuls | self._neurons}
         self._handles: list[RemovableHandle] = []
         self._fired = False
 
     def __enter__(self) -> "OperationCounter":
         for name, layer in self._connections.items():
             self._handles.append(layer.register_forward_pre_hook(partial(self._count_products, self._tallies[name])))
+        for name, matmul in self._matmuls.items():
+            self._handles.append(matmul.register_forward_pre_hook(partial(self._count_matmul, self._tallies[name])))
         for name, neuron in self._neurons.items():
             self._handles.append(neuron.register_forward_hook(partial(self._count_spikes, self._tallies[name])))
         return self
@@ -252,6 +263,20 @@ class OperationCounter:
         tally.nonzero += round(mask.sum().item())
 
     @torch.no_grad()
+    def _count_matmul(self, tally: _Tally, layer: MatMul, args: tuple[Tensor, Tensor]) -> None:
+        a, b = args  # [..., n, k] and [..., k, m]
+        ones_a, ones_b = (a != 0).sum(-2).double(), (b != 0).sum(-1).double()  # [..., k]
+        dense, effective = a.numel() * b.shape[-1], round((ones_a * ones_b).sum().item())
+        if torch.equal(a, a.sign()) or torch.equal(b, b.sign()):
+            tally.acs += effective
+        else:
+            tally.macs += effective
+        tally.dense += dense
+        tally.sops += dense * a.abs().mean(dtype=torch.float64).item()
+        tally.values, tally.nonzero = tally.values + a.numel(), tally.nonzero + int(ones_a.sum())
+        tally.weights, tally.nonzero_weights = tally.weights + b.numel(), tally.nonzero_weights + int(ones_b.sum())
+
+    @torch.no_grad()
     def _count_spikes(self, tally: _Tally, neuron: nn.Module, args: tuple[Any, ...], spikes: Tensor) -> None:
         self._fired = True
         tally.values += spikes.numel()
@@ -274,7 +299,7 @@ class OperationCounter:
         tensors = [*self.model.parameters(), *self.model.buffers()]
         return Measurement(
             num_samples=num_samples,
-            layers=tuple(self._layer_cost(name, num_samples) for name in self._connections),
+            layers=tuple(self._layer_cost(name, num_samples) for name in self._connections | self._matmuls),
             firing_rates={name: tally.nonzero / max(tally.values, 1) for name, tally in neurons.items()},
             spikes=sum(tally.nonzero for tally in neurons.values()) / num_samples,
             neuron_steps=sum(tally.values for tally in neurons.values()) / num_samples,
@@ -285,7 +310,7 @@ class OperationCounter:
         )
 
     def _layer_cost(self, name: str, num_samples: int) -> LayerCost:
-        layer, tally = self._connections[name], self._tallies[name]
+        layer, tally = (self._connections | self._matmuls)[name], self._tallies[name]
         encoder = tally.before_spikes and (tally.macs > 0 or not self._neurons)
         return LayerCost(
             name=name,
@@ -295,7 +320,9 @@ class OperationCounter:
             acs=tally.acs / num_samples,
             sops=0.0 if encoder else tally.sops / num_samples,
             input_density=tally.nonzero / max(tally.values, 1),
-            weight_density=_density([layer.weight]),
+            weight_density=tally.nonzero_weights / max(tally.weights, 1)
+            if isinstance(layer, MatMul)
+            else _density([layer.weight]),
             encoder=encoder,
         )
 

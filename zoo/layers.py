@@ -51,6 +51,14 @@ class SequenceDropout(Stateful):
         return f"p={self.p}"
 
 
+class MatMul(nn.Module):
+    """The product a @ b of two activations [..., n, k] and [..., k, m]; a module, so that `zoo/energy.py` sees it."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """A @ b, [..., n, m]."""
+        return a @ b
+
+
 def make_classifier(num_features: int, num_classes: int) -> nn.Module:
     """The linear classifier; no layer for num_classes = 0, as timm's `create_model(..., num_classes=0)` expects."""
     return nn.Linear(num_features, num_classes) if num_classes else nn.Identity()

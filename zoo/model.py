@@ -18,6 +18,14 @@ from .layers import make_classifier
 from .neurons import Neuron, Stateful
 from .recompute import recompute
 
+SEQUENCES = {
+    5: "images [N, C, H, W] or a sequence [T, N, C, H, W]",
+    4: "event clouds [N, P, 3] or a sequence [T, N, P, 3]",
+    3: "spike trains [T, N, F]",
+    2: "tokens [T, N]",
+}
+"""What a model may take, by the number of axes of a sequence of it. Images and clouds stand still: they have T = 1."""
+
 Network = Any
 """A module with timm's surface: `pretrained_cfg`, `feature_info`, `num_classes`, `forward_intermediates`, ...
 
@@ -63,7 +71,16 @@ class SpikingModel(nn.Module, ABC):
     """
 
     sequence_ndim: ClassVar[int] = 5
-    """Axes of a sequence: 5 for frames [T, N, C, H, W]; 3 for spike trains [T, N, F], which have no still image."""
+    """Axes of a sequence that the model takes; a key of `SEQUENCES`."""
+
+    integer_inputs: ClassVar[str] = r"$^"
+    """A regular expression: names of the convolutions and linear layers that read sums of spikes."""
+
+    real_inputs: ClassVar[str] = r"$^"
+    """As `integer_inputs`, of those that read real numbers, besides the first convolution and the classifier.
+
+    Every other one reads spikes; what neither expression matches is held to that by the contract tests.
+    """
 
     dt: float | None = None
     """Length of a step, ms, which must be that of the data; None for a student that only counts steps."""
@@ -98,6 +115,21 @@ class SpikingModel(nn.Module, ABC):
     def head_hidden_size(self) -> int:
         """Width of the pre-logits (timm's name)."""
         return self.num_features
+
+    def chosen_features(self, indices: int | list[int] | None) -> tuple[list[int], int]:
+        """The entries of `feature_info` that timm's `indices` name, and the last of them.
+
+        Raises:
+            ValueError: If there is none of that index.
+        """
+        count = len(self.feature_info)
+        try:
+            return feature_take_indices(count, indices)
+        except AssertionError as error:
+            raise ValueError(
+                f"{type(self).__name__} has {count} features, found indices {indices}; accepted are 0..{count - 1}, -1 "
+                f"for the last, or the number of the last ones, 1..{count}."
+            ) from error
 
     @abstractmethod
     def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
@@ -164,7 +196,7 @@ class SpikingModel(nn.Module, ABC):
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be 'NCHW', found {output_fmt!r}.")
-        take, last = feature_take_indices(len(self.feature_info), indices)
+        take, last = self.chosen_features(indices)
         features = []
         for index, feature in enumerate(self.forward_stages(to_sequence(x, self.sequence_ndim))):
             if index in take:
@@ -177,7 +209,7 @@ class SpikingModel(nn.Module, ABC):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the stages after the last chosen feature, and the head (timm's name, for `features_only`)."""
-        take, last = feature_take_indices(len(self.feature_info), indices)
+        take, last = self.chosen_features(indices)
         for info in self.feature_info[last + 1 :]:
             self.set_submodule(info["module"], nn.Identity())
         if prune_head:
@@ -219,21 +251,20 @@ class SpikingModel(nn.Module, ABC):
 
 
 def to_sequence(x: Tensor, ndim: int = 5) -> Tensor:
-    """A sequence of `ndim` axes: images [N, C, H, W] become one with T = 1, a sequence stays as it is.
+    """A sequence of `ndim` axes: what stands still becomes one with T = 1, a sequence stays as it is.
 
     Raises:
         ValueError: If x has another number of axes.
     """
     if x.ndim == ndim:
         return x
-    if x.ndim == 4 and ndim == 5:
+    if x.ndim == ndim - 1 and ndim >= 4:
         return x.unsqueeze(0)
-    accepted = "images [N, C, H, W] or a sequence [T, N, C, H, W]" if ndim == 5 else "spike trains [T, N, F]"
-    raise ValueError(f"Expected {accepted}, found shape {tuple(x.shape)}.")
+    raise ValueError(f"Expected {SEQUENCES[ndim]}, found shape {tuple(x.shape)}.")
 
 
 class TimeMeanFeatures(FeatureGetterNet):
-    """`features_only=True` of a student: maps [N, C, H, W], averaged over time.
+    """`features_only=True` of a student: maps [N, C, H, W] (or what it has instead), averaged over time.
 
     timm's default feature extractor runs the children one after another and would give a neuron the batch for time;
     every student therefore names this one in its `feature_cfg`.

@@ -60,6 +60,7 @@ def test_input_cfg_speaks_timm():
         "mean": (0.5, 0.25),
         "std": (0.5, 0.125),
         "label_names": ["a", "b", "c", "d"],
+        "sequence_ndim": 5,
     }
 
 

@@ -269,7 +269,7 @@ def test_what_it_refuses(make, data_args, adam):
         SLTT(normalise_by="N")
     with pytest.raises(ValueError, match="no time steps"):
         ClassificationModule(model="test_resnet", optimizer=adam, objectives=[TET()], sltt=SLTT(), **data_args)
-    trains = data_args | {"input_cfg": data_args["input_cfg"] | {"input_size": (1, 1, 1)}}
+    trains = data_args | {"input_cfg": data_args["input_cfg"] | {"input_size": (1, 1, 1), "sequence_ndim": 3}}
     with pytest.raises(ValueError, match=r"DelayedLinear\) needs whole sequences"):
         ClassificationModule(model="delay_mlp_tiny", optimizer=adam, objectives=[TET()], sltt=SLTT(), **trains)
     module = make()

@@ -133,9 +133,9 @@ def test_many_classes_are_cut():
 
 def test_a_student_of_spike_trains_is_not_shown_images(results):
     cfg = {**CONFIG["pretrained_cfg"], "input_size": [64, 1, 1], "mean": [0.0] * 64, "std": [1.0] * 64}
-    card = write_card("delay_mlp_tiny.x", {**CONFIG, "pretrained_cfg": cfg}, results)
+    card = write_card("delay_mlp_tiny.x", {**CONFIG, "pretrained_cfg": cfg, "sequence_ndim": 3}, results)
     assert "model(torch.zeros(100, 1, 64))  # spike trains [T, N, F] -> [N, K]" in card
-    assert "Input: spike trains [T, N, F] of 0 and 1, F = 64" in card
+    assert "Input: spike trains [T, N, F], F = 64 trains of 0 and 1;" in card
     for wrong in ("image", "finetune", "normalised", "0.0, 0.0"):
         assert wrong not in card
     assert ModelCard(card).data.tags == ["snn-zoo", "spiking-neural-network"]

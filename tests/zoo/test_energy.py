@@ -20,6 +20,7 @@ from zoo.energy import (
     measure,
     parameter_sparsity,
 )
+from zoo.layers import MatMul
 from zoo.neurons import IF, RadLIF, RecurrentLIF
 
 pytestmark = pytest.mark.timeout(60)
@@ -189,6 +190,35 @@ def test_accumulate_only_if_every_value_is_a_signed_spike(values, accumulate):
     cost = measure(Sequence(nn.Linear(3, 4)), [torch.tensor([values])])
     effective = 4 * sum(value != 0 for value in values)
     assert (cost.acs, cost.macs) == ((effective, 0) if accumulate else (0, effective))
+
+
+@pytest.mark.parametrize(("spiking", "kind"), [("both", "acs"), ("first", "acs"), ("second", "acs"), ("none", "macs")])
+def test_product_of_two_activations_equals_counting_by_hand(spiking, kind):
+    a, b = spikes(2, 3, 4, 5), spikes(2, 3, 5, 6).flip(0)
+    a = a if spiking in ("both", "first") else a * 0.5
+    b = b if spiking in ("both", "second") else b * 3
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.product, self.fc = MatMul(), nn.Linear(6, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.product(x, b)).flatten(1)
+
+    cost = measure(Attention(), [a])
+    row = cost.layers[1]
+    by_hand = sum(
+        (a[s, h, n, k] != 0 and b[s, h, k, m] != 0).item()
+        for s, h, n, k, m in product(range(2), range(3), range(4), range(5), range(6))
+    )
+    assert row.name == "product"
+    assert row.dense == 2 * 3 * 4 * 5 * 6 / 2
+    assert getattr(row, kind) == by_hand / 2
+    assert row.macs + row.acs == by_hand / 2
+    assert row.sops == pytest.approx(row.dense * a.abs().mean().item())
+    assert row.weight_density == pytest.approx((b != 0).float().mean().item())
+    assert cost.connection_sparsity == 0
 
 
 def test_one_analog_value_makes_the_whole_call_multiply():

@@ -109,6 +109,8 @@ class SEWResNet(SpikingModel):
         drop_rate: Dropout before the classifier.
     """
 
+    integer_inputs = r"^layer\d+\.\d+\.(conv1|downsample)"
+
     def __init__(
         self,
         block: str = "basic",

@@ -13,7 +13,13 @@ from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import DelayAnnealing, EnergyMonitor
 from zoo.delays import delayed_layers, rounded_delays
 
-INPUT_CFG = {"input_size": (2, 1, 1), "mean": (0.0,) * 2, "std": (1.0,) * 2, "label_names": ["01", "10"]}
+INPUT_CFG = {
+    "input_size": (2, 1, 1),
+    "mean": (0.0,) * 2,
+    "std": (1.0,) * 2,
+    "label_names": ["01", "10"],
+    "sequence_ndim": 3,
+}
 
 
 class Order(LightningDataModule):

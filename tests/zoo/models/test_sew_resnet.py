@@ -9,6 +9,35 @@ from zoo.models.sew_resnet import CONNECT
 from zoo.neurons import Neuron
 
 
+def closed_form(widths, depth, classes, in_chans=3):
+    """Parameters of a small SEW-ResNet of basic blocks: 3x3 convolutions without bias, two numbers a norm channel."""
+    total, chans = 9 * in_chans * widths[0] + 2 * widths[0], widths[0]
+    for index, width in enumerate(widths):
+        for block in range(depth):
+            first = block == 0 and index > 0
+            total += 9 * chans * width + 9 * width * width + 4 * width
+            total += (chans * width + 2 * width) if first else 0
+            chans = width
+    return total + chans * classes + classes
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [  # of the paper, then by `closed_form`
+        ("sew_resnet18", 11_689_512),
+        ("sew_resnet34", 21_797_672),
+        ("sew_resnet50", 25_557_032),
+        ("sew_resnet18_small", closed_form((64, 128, 256, 512), 2, 10)),
+        ("sew_resnet20", closed_form((16, 32, 64), 3, 10)),
+        ("sew_resnet8", closed_form((16, 32, 64), 1, 10)),
+        ("sew_resnet_tiny", closed_form((32, 64, 128), 1, 10)),
+    ],
+)
+def test_parameters(name, count):
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in timm.create_model(name).parameters()) == count
+
+
 @pytest.mark.parametrize("depth", [18, 34, 50])
 def test_parameters_are_those_of_timms_resnet(depth):
     with torch.device("meta"):

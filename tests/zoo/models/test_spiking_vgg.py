@@ -1,9 +1,23 @@
+import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from zoo.model import silent_layers
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("spiking_vgg11", 9_231_114),
+        ("spiking_vgg16", 14_728_266),
+        ("spiking_vgg_tiny", (27 + 3) * 32 + (9 * 32 + 3) * 64 + (9 * 64 + 3) * 128 + (9 * 128 + 3) * 128 + 1290),
+    ],
+)
+def test_parameters(name, count):
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in timm.create_model(name).parameters()) == count
 
 
 def test_layers_of_vgg11():
