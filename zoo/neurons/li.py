@@ -37,8 +37,7 @@ class LI(Stateful):
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        check_num_features(num_features)
-        self.num_features = num_features
+        self.num_features = check_num_features(num_features)
         self.alpha = drawn(num_features, ALPHA)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
