@@ -216,7 +216,8 @@ class EventPropLIF(Neuron):
             tenth.
 
     Raises:
-        ValueError: If a number is out of range, the input is not binary, or its gradient is not that of spike times.
+        ValueError: If a number is out of range, the input has other features or is not binary, or its gradient is not
+            that of spike times.
     """
 
     needs_whole_sequence: ClassVar[bool] = True  # the gradient runs from the end of a trial back to its start
@@ -257,7 +258,7 @@ class EventPropLIF(Neuron):
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
         """Spikes [T, N, H] of the spikes x [T, N, F] of a whole trial; there is no state to go on from."""
-        check_spikes(x)
+        check_spikes(x, self.synapses.in_features)
         with torch.autocast(x.device.type, enabled=False):
             current, moment = self.synapses(x)
             weight = None if self.recurrent is None else self.recurrent.weight
@@ -311,7 +312,7 @@ class EventPropLI(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Voltages [T, N, H] of spikes x [T, N, F]."""
-        check_spikes(x)
+        check_spikes(x, self.synapses.in_features)
         with torch.autocast(x.device.type, enabled=False):
             return _Integrate.apply(*self.synapses(x), self.times)
 
@@ -341,14 +342,16 @@ def first_spike_logits(spikes: Tensor, dt: float) -> Tensor:
     return _FirstSpike.apply(spikes, dt)
 
 
-def check_spikes(x: Tensor) -> None:
-    """Refuse what EventProp has no gradient for.
+def check_spikes(x: Tensor, in_features: int | None = None) -> None:
+    """Refuse what EventProp has no gradient for, and a layer no weights.
 
     Raises:
-        ValueError: If x holds anything but 0 and 1, or carries a gradient that is not one of spike times.
+        ValueError: If x is not [T, N, F] with the F of a layer, holds anything but 0 and 1, or carries a gradient that
+            is not one of spike times.
     """
-    if x.ndim != 3:
-        raise ValueError(f"An EventProp layer takes spikes [T, N, F], found x of shape {tuple(x.shape)}.")
+    if x.ndim != 3 or in_features not in (None, x.shape[2]):
+        expected = "" if in_features is None else f" with F = {in_features}"
+        raise ValueError(f"An EventProp layer takes spikes [T, N, F]{expected}, found x of shape {tuple(x.shape)}.")
     exact = x.grad_fn is None or isinstance(x.grad_fn, _Fire._backward_cls)
     if x.requires_grad and not exact:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -505,6 +506,11 @@ def test_first_spike_logits_say_when():
     torch.testing.assert_close(spikes.grad, expected)
 
 
+def test_logits_of_no_spike_trains():
+    with pytest.raises(ValueError, match=r"takes spikes \[T, N, F\], found x of shape \(4, 2\)"):
+        first_spike_logits(torch.zeros(4, 2), dt=1.0)
+
+
 def test_delays_are_clamped():
     synapses = Synapses(2, 2, dt=1.0, max_delay=4.0)
     with torch.no_grad():
@@ -568,8 +574,9 @@ def test_arguments_of_spike_count():
 @pytest.mark.parametrize("kind", [EventPropLIF, EventPropLI])
 def test_input_that_is_no_spikes(kind):
     made = kind(3, 2, TimeConstants())
-    with pytest.raises(ValueError, match=r"takes spikes \[T, N, F\], found x of shape \(2, 3\)"):
-        made(torch.zeros(2, 3))
+    for shape in ((2, 3), (4, 2, 5), (4, 3, 2)):
+        with pytest.raises(ValueError, match=re.escape(f"spikes [T, N, F] with F = 3, found x of shape {shape}.")):
+            made(torch.zeros(shape))
     with pytest.raises(ValueError, match=r"must be binary spikes, 0 or 1, found values from 0 to 0\.5"):
         made(torch.tensor([[[0.0, 0.5, 0.0]]]))
     with pytest.raises(ValueError, match="must be binary"):
