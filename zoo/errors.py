@@ -28,7 +28,7 @@ def unknown(kind: str, name: str, accepted: Iterable[str], see: str = "") -> str
 
 
 def check_arguments(name: str, cls: type, arguments: Iterable[str]) -> None:
-    """Refuse an argument that neither `cls` nor a base of it takes; Python cannot tell which names `**kwargs` hides.
+    """Refuse an argument that `cls` does not take; Python cannot tell which names `**kwargs`, passed to a base, hides.
 
     Raises:
         ValueError: If an argument is unknown.
@@ -40,8 +40,12 @@ def check_arguments(name: str, cls: type, arguments: Iterable[str]) -> None:
         Traceback (most recent call last):
         ValueError: Unknown cell argument 'tua'. Did you mean 'tau'? Accepted: tau.
     """
-    parameters = [parameter for base in cls.__mro__ for parameter in signature(base).parameters.values()]
-    accepted = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    accepted: set[str] = set()
+    for base in cls.__mro__:
+        parameters = signature(base).parameters.values()
+        accepted |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break  # it passes nothing on
     for argument in arguments:
         if argument not in accepted:
             raise ValueError(unknown(f"{name} argument", argument, accepted))

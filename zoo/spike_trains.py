@@ -1,11 +1,13 @@
 """What the students of spike trains share: fully connected layers, no still image, nothing to pool."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
+from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
-from .model import SpikingModel
+from .model import SpikingModel, TimeMeanFeatures
 
 
 class SpikeTrainModel(SpikingModel):
@@ -36,6 +38,9 @@ class SpikeTrainModel(SpikingModel):
         return super().no_weight_decay() | {name for name, _ in self.named_parameters() if name.endswith(".delay")}
 
 
+Student = TypeVar("Student", bound=SpikeTrainModel)
+
+
 def check_hidden(hidden: Sequence[int]) -> None:
     """Refuse hidden layers that cannot be made.
 
@@ -44,6 +49,31 @@ def check_hidden(hidden: Sequence[int]) -> None:
     """
     if not hidden or min(hidden) < 1:
         raise ValueError(f"hidden is the number of neurons of every hidden layer, each >= 1, found {list(hidden)}.")
+
+
+def spike_train_cfg(in_chans: int, num_classes: int, paper: str) -> dict[str, Any]:
+    """A row of `default_cfgs`, timm's description of a student of F = in_chans spike trains and K classes."""
+    return {
+        "num_classes": num_classes,
+        "input_size": (in_chans, 1, 1),  # timm insists on three numbers
+        "mean": (0.0,) * in_chans,  # spikes are not normalised
+        "std": (1.0,) * in_chans,
+        "classifier": "fc",
+        "paper_ids": paper,
+    }
+
+
+def build_student(cls: type[Student], variant: str, pretrained: bool, arguments: Mapping[str, Any]) -> Student:
+    """Make a student as an entry point does: timm's `build_model_with_cfg`, told what holds for all spike trains."""
+    model: Student = build_model_with_cfg(
+        cls,
+        variant,
+        pretrained,
+        feature_cfg={"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(arguments["hidden"])))},
+        pretrained_filter_fn=without_other_readout,
+        **arguments,
+    )
+    return model
 
 
 def without_other_readout(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ class Objective(nn.Module, ABC):
         """The raw (unweighted) term, a float32 scalar, also under autocast; no gradient reaches the teacher.
 
         Args:
-            student: Logits [T, N, K] and features [T, N, C, H, W].
+            student: Logits [T, N, K] and features [T, N, C, H, W], or [T, N, F] of spike trains.
             teacher: The same of the teacher, whose T may differ (1 for a still model); None without a teacher.
             target: Classes [N] (int64), or soft targets [N, K] (float, from mixup).
 

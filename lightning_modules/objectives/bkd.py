@@ -24,6 +24,9 @@ class BKD(FeatureObjective):
     and step and without rescaling, and only in training mode, so that a validation loss is deterministic. The three
     convolutions are trained with the student and never published; at C channels the two of R have 18 C^2 + 2 C numbers.
 
+    On the vectors of students of spike trains, [N, F, 1, 1], it drops whole neurons, and of every 3x3 kernel only the
+    centre acts: R is a perceptron with F hidden units, as in the released code on pooled features.
+
     Args:
         weight: Factor in the total loss, >= 0.
         student_stage: Which entry of the student's `feature_info`; the default is the feature before the last layer.

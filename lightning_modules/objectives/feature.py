@@ -15,7 +15,8 @@ from .base import Objective, time_mean
 class FeatureObjective(Objective):
     """A term between one feature of the student and one of the teacher, both averaged over time.
 
-    If their channels differ, a 1x1 convolution brings the student's to the teacher's (made in `build`).
+    If their channels differ, a 1x1 convolution brings the student's to the teacher's (made in `build`). The vectors
+    [N, F] of students of spike trains are maps [N, F, 1, 1], of one position, on which a convolution is a linear map.
 
     Args:
         weight: Factor in the total loss, >= 0.
@@ -51,8 +52,8 @@ class FeatureObjective(Objective):
         assert teacher is not None
         if self.align is None:
             raise RuntimeError(f"{self.name} has layers sized by both models: call build(student, teacher) first.")
-        ours = self.align(time_mean(student.features[self.student_stage]))
-        return self.compare(ours, time_mean(teacher.features[self.teacher_stage]))
+        ours = self.align(as_map(time_mean(student.features[self.student_stage])))
+        return self.compare(ours, as_map(time_mean(teacher.features[self.teacher_stage])))
 
     @abstractmethod
     def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -74,6 +75,11 @@ def pick_stage(feature_info: Sequence[dict[str, Any]], stage: int, whose: str) -
             f"The {whose} has no stage {stage}. Its stages are {stages or 'none'}; negative ones count from the end."
         )
     return dict(feature_info[stage])
+
+
+def as_map(x: Tensor) -> Tensor:
+    """A time-mean feature as a map [N, C, H, W]; a vector [N, F] is one of F channels at one position."""
+    return x[..., None, None] if x.ndim == 2 else x
 
 
 def same_size(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ class FeatureMSE(FeatureObjective):
         L = mean_{n,c,h,w} ( A(1/T sum_t F_t) - FA )^2
 
     A is the identity, or a trained 1x1 convolution if the channels differ. If the sizes differ, the larger map is
-    averaged down to the smaller.
+    averaged down to the smaller. Vectors [T, N, F] are maps of one position.
 
     Args:
         weight: Factor in the total loss, >= 0.

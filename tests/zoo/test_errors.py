@@ -55,6 +55,21 @@ def test_arguments_of_the_class_and_its_bases_are_accepted():
     check_arguments("thing", object, [])
 
 
+def test_what_a_class_does_not_pass_on_is_not():
+    class Fixed(Base):
+        def __init__(self, gamma=3):
+            super().__init__(beta=gamma)
+
+    class Alias(Fixed):
+        def __init__(self, **fixed):
+            super().__init__(**fixed)
+
+    for thing in (Fixed, Alias):
+        check_arguments("thing", thing, ["gamma"])
+        with pytest.raises(ValueError, match=r"Unknown thing argument 'beta'.* Accepted: gamma\."):
+            check_arguments("thing", thing, ["beta"])
+
+
 @pytest.mark.parametrize("name", ["alhpa", "self", "base", "args"])
 def test_other_arguments_are_not(name):
     with pytest.raises(ValueError, match=rf"Unknown thing argument '{name}'.* Accepted: alpha, beta, gamma\."):

@@ -7,20 +7,20 @@ networks. Written from the equations.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from ..delays import DelayedLinear, delayed_layers
 from ..errors import unknown
 from ..layers import SequenceDropout, over_time
-from ..model import TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 from ..neurons.functional import leaky
-from ..spike_trains import SpikeTrainModel, check_hidden, without_other_readout
+from ..spike_trains import SpikeTrainModel, build_student, check_hidden, spike_train_cfg
 
 __all__ = ["DelayMLP"]
 
 READOUTS = ("softmax", "potential")
+PAPER = "arXiv:2306.17670"
 
 
 class DelayBlock(nn.Module):
@@ -127,40 +127,19 @@ class DelayMLP(SpikeTrainModel):
         return {f"{name}.delay": self.delay_lr for name in delayed_layers(self)}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 20,
-        "input_size": (140, 1, 1),  # F spike trains; timm insists on three numbers
-        "mean": (0.0,) * 140,  # spikes are not normalised
-        "std": (1.0,) * 140,
-        "classifier": "fc",
-        "paper_ids": "arXiv:2306.17670",
-        **changes,
-    }
-
-
 default_cfgs = generate_default_cfgs(
     {
-        "delay_mlp_2x256": _cfg(),
-        "delay_mlp_2x512": _cfg(num_classes=35),
-        "delay_mlp_3x512": _cfg(num_classes=35),
-        "delay_mlp_tiny": _cfg(),
+        "delay_mlp_2x256": spike_train_cfg(140, 20, PAPER),
+        "delay_mlp_2x512": spike_train_cfg(140, 35, PAPER),
+        "delay_mlp_3x512": spike_train_cfg(140, 35, PAPER),
+        "delay_mlp_tiny": spike_train_cfg(140, 20, PAPER),
     }
 )
 
 
 def _create(variant: str, pretrained: bool, tau: float, defaults: dict[str, Any], kwargs: dict[str, Any]) -> DelayMLP:
     neuron = {"name": "lif", "tau": tau, "decay_input": False, "surrogate": {"name": "atan", "alpha": 5.0}}
-    kwargs = {"neuron": neuron, "readout_tau": tau, **defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["hidden"])))}
-    return build_model_with_cfg(
-        DelayMLP,
-        variant,
-        pretrained,
-        feature_cfg=feature_cfg,
-        pretrained_filter_fn=without_other_readout,
-        **kwargs,
-    )
+    return build_student(DelayMLP, variant, pretrained, {"neuron": neuron, "readout_tau": tau} | defaults | kwargs)
 
 
 @register_model

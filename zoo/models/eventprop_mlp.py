@@ -7,13 +7,12 @@ recurrence and delays: Nowotny, Turner and Knight 2025; Meszaros, Knight and Now
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
 from ..eventprop import EventPropLI, EventPropLIF, TimeConstants, first_spike_logits
-from ..model import TimeMeanFeatures
-from ..spike_trains import SpikeTrainModel, check_hidden, without_other_readout
+from ..spike_trains import SpikeTrainModel, build_student, check_hidden, spike_train_cfg
 
 __all__ = ["EventPropMLP"]
 
@@ -130,49 +129,25 @@ def check_layers(hidden: Sequence[int], readout: str, init: Sequence[Sequence[fl
         )
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 3,
-        "input_size": (5, 1, 1),  # F spike trains; timm insists on three numbers
-        "mean": (0.0,) * 5,  # spikes are not normalised
-        "std": (1.0,) * 5,
-        "classifier": "fc",
-        "paper_ids": "doi:10.1038/s41598-021-91786-z",
-        **changes,
-    }
-
-
+PAPER = "doi:10.1038/s41598-021-91786-z"
 default_cfgs = generate_default_cfgs(
-    {"eventprop_mlp_200": _cfg(), "eventprop_rnn_256": _cfg(), "eventprop_mlp_tiny": _cfg()}
+    {name: spike_train_cfg(5, 3, PAPER) for name in ("eventprop_mlp_200", "eventprop_rnn_256", "eventprop_mlp_tiny")}
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> EventPropMLP:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["hidden"])))}
-    return build_model_with_cfg(
-        EventPropMLP,
-        variant,
-        pretrained,
-        feature_cfg=feature_cfg,
-        pretrained_filter_fn=without_other_readout,
-        **kwargs,
-    )
 
 
 @register_model
 def eventprop_mlp_200(pretrained: bool = False, **kwargs: Any) -> EventPropMLP:
     """One hidden layer of 200 neurons (Yin-Yang in the paper): 1,600 weights for 5 inputs and 3 classes."""
-    return _create("eventprop_mlp_200", pretrained, {"hidden": (200,)}, kwargs)
+    return build_student(EventPropMLP, "eventprop_mlp_200", pretrained, {"hidden": (200,)} | kwargs)
 
 
 @register_model
 def eventprop_rnn_256(pretrained: bool = False, **kwargs: Any) -> EventPropMLP:
     """One recurrent hidden layer of 256 neurons: 67,584 weights for 5 inputs and 3 classes."""
-    return _create("eventprop_rnn_256", pretrained, {"hidden": (256,), "recurrent": True}, kwargs)
+    return build_student(EventPropMLP, "eventprop_rnn_256", pretrained, {"hidden": (256,), "recurrent": True} | kwargs)
 
 
 @register_model
 def eventprop_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> EventPropMLP:
     """Two hidden layers of 24 and 16 neurons, for tests."""
-    return _create("eventprop_mlp_tiny", pretrained, {"hidden": (24, 16)}, kwargs)
+    return build_student(EventPropMLP, "eventprop_mlp_tiny", pretrained, {"hidden": (24, 16)} | kwargs)

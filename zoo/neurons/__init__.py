@@ -82,16 +82,12 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron:
     if name not in NEURONS:
         raise ValueError(unknown("neuron", name, NEURONS))
     check_arguments(name, NEURONS[name], arguments)
-    if "num_features" in signature(NEURONS[name]).parameters:
-        if num_features is not None and arguments.setdefault("num_features", num_features) != num_features:
+    if num_features is not None and "num_features" in signature(NEURONS[name]).parameters:
+        found = arguments.setdefault("num_features", num_features)
+        if found != num_features:
             raise ValueError(
-                f"num_features of neuron {name!r} is {arguments['num_features']}, but this layer has {num_features} "
-                "units. Leave it out: the model knows it."
-            )
-        if "num_features" not in arguments:
-            raise ValueError(
-                f"Neuron {name!r} has numbers for every unit and needs num_features: F of [T, N, F], C of "
-                f"[T, N, C, H, W]. Give it: {{name: {name}, num_features: 64}}, or make_neuron(spec, num_features)."
+                f"num_features of neuron {name!r} is {found}, but this layer has {num_features} units. Leave it out: "
+                "the model knows it."
             )
     try:
         return NEURONS[name](**arguments)

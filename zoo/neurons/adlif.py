@@ -35,7 +35,7 @@ class AdLIF(Neuron):
     grow exponentially, by up to 1.42 a step: finite in 100 steps, beyond fp32 after 250. The published bounds are so.
 
     Args:
-        num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W].
+        num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W]; needed, `make_neuron` gives it.
         v_threshold: Potential at which the neuron fires, and that a spike subtracts; > 0.
         detach_reset: Whether the gradient ignores the S of the reset; that of the adaptation always counts.
         surrogate: See `Neuron`.
@@ -57,16 +57,15 @@ class AdLIF(Neuron):
 
     def __init__(
         self,
-        num_features: int,
+        num_features: int | None = None,
         v_threshold: float = 1.0,
         detach_reset: bool = False,
         surrogate: str | Mapping[str, Any] = "rectangle",
     ) -> None:
         super().__init__(v_threshold, v_reset=None, detach_reset=detach_reset, surrogate=surrogate)
-        check_num_features(num_features)
-        self.num_features = num_features
+        self.num_features = check_num_features(num_features)
         for name, ends in self.bounds.items():
-            self.register_parameter(name, drawn(num_features, ends))
+            self.register_parameter(name, drawn(self.num_features, ends))
 
     def numbers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """alpha, beta, a and b within their bounds, as they meet one step of x."""

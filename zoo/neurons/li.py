@@ -16,7 +16,9 @@ class LI(Stateful):
         V_t = alpha V_{t-1} + (1 - alpha) X_t,   V_0 = 0
 
     with a learned alpha per unit that starts uniformly in [exp(-1/5), exp(-1/25)] and is held there, as in `AdLIF`. It
-    is no `Neuron`: its output is analog, it has no firing rate, and a layer that reads it does multiplications.
+    is no `Neuron`: its output is analog, it has no firing rate, and a layer that reads it does multiplications. It
+    gives potentials, not scores: a softmax of them, and its sum over time, are the business of the student's readout
+    (`forward_head`, as in `DelayMLP`).
 
     Args:
         num_features: Units F, the classes of a readout.
@@ -37,8 +39,7 @@ class LI(Stateful):
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
-        check_num_features(num_features)
-        self.num_features = num_features
+        self.num_features = check_num_features(num_features)
         self.alpha = drawn(num_features, ALPHA)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:

@@ -17,7 +17,7 @@ class RadLIF(AdLIF):
     r"""AdLIF whose units hear each other: `AdLIF` of X'_t = X_t + V S_{t-1}, S_0 = 0, as `RecurrentLIF`.
 
     Args:
-        num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W].
+        num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W]; needed, `make_neuron` gives it.
         self_connections: Whether a unit hears itself.
         v_threshold: See `AdLIF`.
         detach_reset: See `AdLIF`.
@@ -32,14 +32,14 @@ class RadLIF(AdLIF):
 
     def __init__(
         self,
-        num_features: int,
+        num_features: int | None = None,
         self_connections: bool = False,
         v_threshold: float = 1.0,
         detach_reset: bool = False,
         surrogate: str | Mapping[str, Any] = "rectangle",
     ) -> None:
         super().__init__(num_features, v_threshold, detach_reset, surrogate)
-        self.recurrent = Recurrent(num_features, self_connections)
+        self.recurrent = Recurrent(self.num_features, self_connections)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
         """See `Stateful`; the state is U, W and S."""

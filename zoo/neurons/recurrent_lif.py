@@ -66,7 +66,7 @@ class RecurrentLIF(LIF):
     The steps run one after another, in plain PyTorch.
 
     Args:
-        num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W].
+        num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W]; needed, `make_neuron` gives it.
         self_connections: Whether a unit hears itself.
         **lif: Arguments of `LIF`.
 
@@ -85,11 +85,10 @@ class RecurrentLIF(LIF):
         V as in RLIF of Bittar and Garner 2022, Frontiers in Neuroscience 16:865897.
     """
 
-    def __init__(self, num_features: int, self_connections: bool = False, **lif: Any) -> None:
+    def __init__(self, num_features: int | None = None, self_connections: bool = False, **lif: Any) -> None:
         super().__init__(**lif)
-        check_num_features(num_features)
-        self.num_features = num_features
-        self.recurrent = Recurrent(num_features, self_connections)
+        self.num_features = check_num_features(num_features)
+        self.recurrent = Recurrent(self.num_features, self_connections)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
         """See `Stateful`; the state is V and S."""

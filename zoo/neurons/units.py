@@ -49,17 +49,18 @@ def per_unit(number: Tensor, x: Tensor) -> Tensor:
     return number.view(-1, *[1] * (x.ndim - 3)).to(torch.promote_types(x.dtype, torch.float32))
 
 
-def check_num_features(num_features: Any) -> None:
-    """Refuse a number of units that is none.
+def check_num_features(num_features: int | None) -> int:
+    """The number of units, unless it is none.
 
     Raises:
-        ValueError: If it is no integer >= 1.
+        ValueError: If it is no integer >= 1, or was not given.
     """
     if isinstance(num_features, bool) or not isinstance(num_features, int) or num_features < 1:
         raise ValueError(
-            "num_features is the number of units (F of [T, N, F], C of [T, N, C, H, W]) and must be an integer >= 1, "
-            f"found {num_features!r}."
+            "num_features is the number of units (F of [T, N, F], C of [T, N, C, H, W]); it is needed and must be an "
+            f"integer >= 1, found {num_features!r}. make_neuron(spec, num_features) gives it to a neuron."
         )
+    return num_features
 
 
 def check_units(x: Tensor, num_features: int) -> None:

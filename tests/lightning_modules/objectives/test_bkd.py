@@ -60,6 +60,26 @@ def test_pool(make_info, make_outputs, target, wanted):
     assert term(student, teacher, target).item() == pytest.approx(((ours - theirs) ** 2).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("reduce", ["map", "pool"])
+@pytest.mark.parametrize("wanted", [3, 2])
+def test_vectors(make_info, make_outputs, target, wanted, reduce):
+    """Of neurons, not pixels, in which R is a perceptron with one hidden layer."""
+    student, teacher = make_outputs(6, (3,), seed=1), make_outputs(4, (wanted,), seed=2)
+    term = build(make_info, 3, wanted, blur=0.0, reduce=reduce)
+
+    def apply(conv, x):
+        weight, bias = conv.weight.detach().double().numpy(), conv.bias.detach().double().numpy()
+        centre = weight.shape[-1] // 2
+        return x @ weight[:, :, centre, centre].T + bias
+
+    ours = student.features[0].double().numpy().mean(0)
+    if wanted != 3:
+        ours = apply(term.align, ours)
+    ours = apply(term.restore[2], np.maximum(apply(term.restore[0], ours), 0))
+    error = ours - teacher.features[0].double().numpy().mean(0)
+    assert term(student, teacher, target).item() == pytest.approx((error**2).mean(), rel=1e-5)
+
+
 def test_without_blur_and_restoration_it_is_the_mean_squared_error(make_info, make_outputs, target):
     student, teacher = make_outputs(3, (3, 8, 8), seed=1), make_outputs(1, (3, 4, 4), seed=2)
     plain = FeatureMSE()
@@ -109,6 +129,17 @@ def test_dropped_channels_get_no_gradient(make_info, make_outputs, target):
     reached = student.features[0].grad.abs().sum((0, 3, 4)) > 0
     assert torch.equal(reached, mask[:, :, 0, 0])
     assert 0 < mask.sum() < mask.numel()
+
+
+def test_of_vectors_whole_neurons_are_dropped(make_info, make_outputs, target):
+    student, teacher = make_outputs(6, (40,), seed=1, requires_grad=True), make_outputs(4, (40,), seed=2)
+    term, seen = build(make_info, 40, 40, blur=0.5), []
+    term.restore.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    term(student, teacher, target).backward()
+    kept = seen[0][:, :, 0, 0] != 0  # [N, F]
+    assert torch.equal((student.features[0].grad != 0).any(0), kept)
+    assert kept.double().mean().item() == pytest.approx(0.5, abs=5 * (0.25 / kept.numel()) ** 0.5)
+    assert not (kept == kept[0]).all()  # for each sample
 
 
 def test_the_blur_acts_on_aligned_channels(make_info, make_outputs, target):

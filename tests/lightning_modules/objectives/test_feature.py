@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+import zoo
 from lightning_modules.objectives import BKD, FeatureMSE
 from lightning_modules.objectives.feature import pick_stage, same_size
+from zoo.model import read
 
 
 @pytest.fixture(params=[FeatureMSE, BKD])
@@ -58,6 +60,23 @@ def test_the_order_of_the_steps_does_not_count(term, make_info, make_outputs, ta
     loss = objective(student, teacher, target)
     student.features[0] = student.features[0].flip(0)
     torch.testing.assert_close(objective(student, teacher, target), loss)
+
+
+@pytest.mark.parametrize("hidden", [(24, 16), (20, 12)])
+def test_students_of_spike_trains_learn_from_each_other(term, target, hidden):
+    """Their features are vectors [T, N, F]; as wide as the teacher's, and not."""
+    torch.manual_seed(0)
+    student = zoo.create_model("delay_mlp_tiny", hidden=hidden, in_chans=6, num_classes=5)
+    teacher = zoo.create_model("delay_mlp_tiny", in_chans=6, num_classes=5)
+    for norm in (module for model in (student, teacher) for module in model.modules()):
+        if isinstance(norm, nn.BatchNorm1d):
+            nn.init.ones_(norm.bias)  # so that every layer fires
+    x, objective = (torch.rand(20, 4, 6) < 0.3).float(), term()
+    objective.build(student.feature_info, teacher.feature_info)
+    objective(read(student, x), read(teacher, x), target).backward()
+    reached = [*student.blocks.parameters(), *objective.parameters()]
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in reached)
+    assert not any(parameter.grad is not None for parameter in teacher.parameters())
 
 
 def test_build_comes_first(term, make_outputs, target):

@@ -36,6 +36,17 @@ def test_channels_and_sizes_differ(make_info, make_outputs, target):
     assert term(student, teacher, target).item() == pytest.approx(total / (4 * 3 * 2 * 2), rel=1e-5)
 
 
+@pytest.mark.parametrize("wanted", [5, 3])
+def test_vectors(make_info, make_outputs, target, wanted):
+    student, teacher = make_outputs(6, (5,), seed=1), make_outputs(3, (wanted,), seed=2)
+    term = build(make_info, 5, wanted)
+    ours, theirs = student.features[0].double().numpy().mean(0), teacher.features[0].double().numpy().mean(0)
+    if wanted != 5:
+        weight, bias = (p.detach().double().numpy() for p in (term.align.weight, term.align.bias))
+        ours = ours @ weight.reshape(wanted, 5).T + bias
+    assert term(student, teacher, target).item() == pytest.approx(((ours - theirs) ** 2).mean(), rel=1e-5)
+
+
 def test_it_is_zero_at_equality(make_info, make_outputs, target):
     teacher = make_outputs(1, (2, 4, 4))
     spread = torch.tensor([0.0, 0.5, 1.5, 2.0]).view(4, 1, 1, 1, 1)  # mean 1 over the steps

@@ -185,7 +185,7 @@ def test_detaching_the_reset_changes_no_spike():
         (lambda: make_neuron(None), "Unknown neuron 'None'"),  # `neuron:` with nothing after it, in a recipe
         (lambda: make_neuron({"name": "lif", "tua": 2.0}), "Unknown lif argument 'tua'. Did you mean 'tau'"),
         (lambda: make_neuron({"name": "if", "surrogate": "atn"}), "Unknown surrogate 'atn'. Did you mean 'atan'"),
-        (lambda: make_neuron("adlif"), "Neuron 'adlif' has numbers for every unit and needs num_features"),
+        (lambda: make_neuron("adlif"), r"num_features .* is needed .* found None\. make_neuron\(spec, num_features\)"),
         (
             lambda: make_neuron({"name": "radlif", "num_features": 8}, 4),
             "num_features of neuron 'radlif' is 8, but .* 4",
@@ -194,7 +194,8 @@ def test_detaching_the_reset_changes_no_spike():
         (lambda: make_neuron("adlif", 2.0), "integer >= 1, found 2.0"),
         (lambda: make_neuron({"name": "lif", "num_features": 4}), "Unknown lif argument 'num_features'"),
         (lambda: make_neuron({"name": "adlif", "v_threshold": 0.0}, 4), "above the reset potential 0.0, found 0.0"),
-        (lambda: make_neuron({"name": "adlif", "v_reset": 0.0}, 4), "'adlif' does not take"),
+        (lambda: make_neuron({"name": "adlif", "v_reset": 0.0}, 4), "Unknown adlif argument 'v_reset'"),
+        (lambda: make_neuron({"name": "lif", "tau": "2"}), "Neuron 'lif' does not take {'tau': '2'}"),
         (lambda: make_neuron({"name": "recurrent_lif", "tau": 0.0}, 4), ">= 1, found 0.0"),
         (lambda: make_neuron({"name": "cuba", "v_threshold": -1.0}), "above the reset potential 0.0, found -1.0"),
         (lambda: LIF(tau=0.5), ">= 1, found 0.5"),
@@ -208,6 +209,28 @@ def test_detaching_the_reset_changes_no_spike():
 def test_bad_input(build, words):
     with pytest.raises(ValueError, match=words):
         build()
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_the_listed_arguments_are_those_of_the_neuron(name):
+    """Every other argument of any neuron is one that Python itself refuses."""
+
+    def listed(name):
+        with pytest.raises(ValueError, match="Unknown .* argument 'q'") as error:
+            make_neuron({"name": name, "q": 1})
+        return set(str(error.value).removesuffix(".").split("Accepted: ")[1].split(", "))
+
+    accepted, units = listed(name), {"num_features": 3} if "num_features" in listed(name) else {}
+    values = {"detach_reset": True, "surrogate": "sigmoid", "decay_input": False, "self_connections": True}
+    for argument in accepted - {"num_features"}:
+        arguments = {**units, argument: values.get(argument, 0.5 if argument in ("leak", "v_reset") else 2.0)}
+        make_neuron({"name": name, **arguments})
+        NEURONS[name](**arguments)
+    for argument in set().union(*map(listed, NEURONS)) - accepted:
+        with pytest.raises(ValueError, match=f"Unknown {name} argument '{argument}'"):
+            make_neuron({"name": name, argument: 2.0})
+        with pytest.raises(TypeError, match=argument):
+            NEURONS[name](**{**units, argument: 2.0})
 
 
 def test_print_shows_the_numbers():

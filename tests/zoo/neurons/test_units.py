@@ -40,6 +40,9 @@ def test_bad_input(layer):
     for wrong in (0, -1, 2.0, True, None, "4"):
         with pytest.raises(ValueError, match="num_features is the number of units .* integer >= 1, found"):
             layer(wrong)
+    if layer is not LI:
+        with pytest.raises(ValueError, match=r"it is needed .* found None\. make_neuron\(spec, num_features\) gives"):
+            layer()
     for shape in ((5, 2, 4), (5, 3), (5, 3, 2, 4, 4)):
         with pytest.raises(ValueError, match=r"num_features=3 and takes \[T, N, 3\] .* found shape \(5, "):
             layer(3)(torch.zeros(shape))
