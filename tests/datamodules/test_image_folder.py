@@ -40,6 +40,7 @@ def test_constants_come_from_the_data(tmp_path):
         "mean": (0.1, 0.2, 0.3),
         "std": (0.4, 0.5, 0.6),
         "label_names": ["blue", "green", "red"],
+        "sequence_ndim": 5,
     }
 
 

@@ -65,13 +65,13 @@ def test_eventprop_is_not_mixed_with_surrogates(trains_args, adam):
 
 @pytest.mark.parametrize("model", ["delay_mlp_tiny", "eventprop_mlp_tiny"])
 def test_images_are_no_spike_trains(model, data_args, adam):
-    with pytest.raises(ValueError, match=rf"{model} takes spike trains \[T, N, F\], but the data are images .*1x8x8"):
+    with pytest.raises(ValueError, match=rf"{model} takes spike trains \[T, N, F\], but the data are images \[N, C"):
         ClassificationModule(model=model, optimizer=adam, **data_args)
 
 
 @pytest.mark.parametrize("model", ["sew_resnet_tiny", "test_resnet"])
 def test_spike_trains_are_no_images(model, trains_args, adam, tmp_path):
-    message = r"takes images, but the data are spike trains \[T, N, 5\]"
+    message = r"takes images .*, but the data are spike trains \[T, N, F\]"
     with pytest.raises(ValueError, match=f"{model} {message}"):
         ClassificationModule(model=model, optimizer=adam, **trains_args)
     teacher = zoo.create_model(model, num_classes=3, in_chans=5).eval()
