@@ -1,0 +1,166 @@
+"""Starting a student from its teacher: the weights of matching layers, brought to the scale of spikes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .fold import Feeds
+from .model import Network, SpikingModel, evaluating, read, spiking_neurons, to_sequence
+from .neurons import Neuron
+from .neurons.base import LeakyNeuron
+
+Layer = nn.Conv2d | nn.Linear | _BatchNorm
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What was copied.
+
+    Attributes:
+        copied: Layers of the student by name, and the layer of the teacher that each has its weights from.
+        left: Layers of the student that kept their own.
+    """
+
+    copied: dict[str, str]
+    left: tuple[str, ...]
+
+
+def init_from_teacher(
+    student: SpikingModel, teacher: Network, batches: Sequence[Tensor], percentile: float = 99.0
+) -> Transfer:
+    r"""Start a student from the weights of a non-spiking teacher of like topology, and fit their scale to spikes.
+
+    Weights: convolutions, norms and linear layers of both, in order, are matched by kind and shape (longest common
+    blocks); an input of other channels is adapted as timm does it. Scale: every norm that feeds a neuron is multiplied,
+
+        gamma, beta  *=  V_th / (g p),    p: the percentile of the current,  g: its gain, 1/tau if the input decays
+
+    so that all but the strongest currents find room between silence and a spike at every step; the statistics of all
+    norms are then taken anew, from spikes; and a copied classifier is multiplied by the ratio of the mean pre-logits.
+    Copied weights are a start, never a working model: neurons stand where the teacher has no activation.
+
+    Args:
+        student: Changed in place: a SEW-ResNet for a ResNet, an MS-ResNet likewise, a spiking VGG for a VGG with norms.
+        teacher: A timm model, or the `StillModel` that reads one.
+        batches: Some inputs of the student, images [N, C, H, W] or sequences; labels are not needed.
+        percentile: In (0, 100].
+
+    Raises:
+        ValueError: If fewer than half of the student's convolutions have a counterpart, or there is no batch.
+
+    Source: Diehl et al. 2015, IJCNN, "Fast-classifying, high-accuracy spiking deep networks through weight and
+    threshold balancing"; Rueckauer et al. 2017, Frontiers in Neuroscience 11:682, for the percentile.
+    """
+    if not batches or not 0 < percentile <= 100:
+        raise ValueError(f"Give a batch or more, and a percentile in (0, 100]; found {len(batches)} and {percentile}.")
+    done = copy_weights(student, getattr(teacher, "model", teacher))
+    batches = [to_sequence(x, student.sequence_ndim) for x in batches]
+    scale_currents(student, batches[0], percentile)
+    calibrate(student, batches)
+    classifier = student.pretrained_cfg["classifier"]
+    if classifier in done.copied:
+        with torch.no_grad(), evaluating(student):
+            ours, theirs = (
+                torch.stack(
+                    [network.forward_head(read(network, x).features[-1], pre_logits=True).abs().mean() for x in batches]
+                )
+                for network in (student, teacher)
+            )
+            student.get_submodule(classifier).weight.mul_(theirs.mean() / ours.mean().clamp(min=1e-6))
+    return done
+
+
+def layers(model: nn.Module) -> dict[str, Layer]:
+    """What has weights to give or to take, by name, in order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Layer)}
+
+
+def signature(layer: Layer, first: bool) -> tuple[Any, ...]:
+    """Kind and shape; of the first convolution, without its input channels."""
+    kind = next(kind for kind in (nn.Conv2d, nn.Linear, _BatchNorm) if isinstance(layer, kind))
+    shape = tuple(layer.weight.shape)
+    return kind, (shape[0], *shape[2:]) if first else shape
+
+
+@torch.no_grad()
+def copy_weights(student: nn.Module, teacher: nn.Module) -> Transfer:
+    """Copy what matches; see `init_from_teacher`."""
+    ours, theirs = layers(student), layers(teacher)
+    marks = [[signature(layer, index == 0) for index, layer in enumerate(side.values())] for side in (ours, theirs)]
+    copied = {}
+    for start, other, size in SequenceMatcher(None, *marks, autojunk=False).get_matching_blocks():
+        copied |= dict(zip([*ours][start : start + size], [*theirs][other : other + size], strict=True))
+    convolutions = [name for name, layer in ours.items() if isinstance(layer, nn.Conv2d)]
+    if sum(name in copied for name in convolutions) * 2 < len(convolutions):
+        raise ValueError(
+            f"{type(student).__name__} and {type(teacher).__name__} have too few layers in common: "
+            f"{sum(name in copied for name in convolutions)} of {len(convolutions)} convolutions match in kind, shape and "
+            "order. Choose a teacher of the student's topology (sew_resnet18 and resnet18, sew_resnet20 and "
+            "cifar_resnet20, spiking_vgg11 and vgg11_bn), or a student without it."
+        )
+    for name, source in copied.items():
+        weights = {key: value.clone() for key, value in theirs[source].state_dict().items()}
+        own = ours[name].state_dict()
+        if weights["weight"].shape != own["weight"].shape:  # the first convolution
+            weights["weight"] = adapt_input_conv(own["weight"].shape[1], weights["weight"])
+        ours[name].load_state_dict(own | {key: value for key, value in weights.items() if key in own})
+    return Transfer(copied, tuple(name for name in ours if name not in copied))
+
+
+@torch.no_grad()
+def scale_currents(student: SpikingModel, x: Tensor, percentile: float) -> None:
+    """Scale every norm that feeds a neuron, such that the percentile of its current is what makes it always fire."""
+    currents: dict[str, Tensor] = {}
+
+    def note(name: str) -> Any:
+        return lambda _, args: currents.__setitem__(name, args[0].flatten().float())
+
+    neurons = spiking_neurons(student)
+    hooks = [neuron.register_forward_pre_hook(note(name)) for name, neuron in neurons.items()]
+    try:  # norms see this batch, whatever the layers before them give
+        with norms_in_training(student), Feeds(student) as feeds:
+            student(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for giver, taker in feeds.pairs:
+        norm, neuron = student.get_submodule(giver), student.get_submodule(taker)
+        if isinstance(norm, _BatchNorm) and isinstance(neuron, Neuron):
+            current = currents[taker][:: max(len(currents[taker]) // 1_000_000, 1)]
+            strongest = torch.quantile(current, percentile / 100)
+            if strongest > 0:
+                numbers = neuron.dynamics() if isinstance(neuron, LeakyNeuron) else None
+                enough = numbers.threshold / numbers.gain if numbers else neuron.v_threshold
+                norm.weight *= enough / strongest
+                norm.bias *= enough / strongest
+
+
+@torch.no_grad()
+def calibrate(student: SpikingModel, batches: Sequence[Tensor]) -> None:
+    """Take the statistics of all norms anew, as the plain mean over batches; what they see are spikes now."""
+    norms = [module for module in student.modules() if isinstance(module, _BatchNorm)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    with norms_in_training(student):
+        for x in batches:
+            student(x)
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+
+
+@contextmanager
+def norms_in_training(student: SpikingModel) -> Iterator[None]:
+    """Norms take the statistics of the batch inside the block; nothing is dropped."""
+    with evaluating(student):
+        for module in student.modules():
+            module.training = isinstance(module, _BatchNorm)
+        yield
