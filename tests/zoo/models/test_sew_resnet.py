@@ -9,6 +9,7 @@ from zoo.models.sew_resnet import CONNECT
 from zoo.neurons import Neuron
 
 
+<<<<<<< HEAD
 def closed_form(widths, depth, classes, in_chans=3):
     """Parameters of a small SEW-ResNet of basic blocks: 3x3 convolutions without bias, two numbers a norm channel."""
     total, chans = 9 * in_chans * widths[0] + 2 * widths[0], widths[0]
@@ -27,6 +28,8 @@ def closed_form(widths, depth, classes, in_chans=3):
         ("sew_resnet18", 11_689_512),
         ("sew_resnet34", 21_797_672),
         ("sew_resnet50", 25_557_032),
+        ("sew_resnet101", 44_549_160),
+        ("sew_resnet152", 60_192_808),
         ("sew_resnet18_small", closed_form((64, 128, 256, 512), 2, 10)),
         ("sew_resnet20", closed_form((16, 32, 64), 3, 10)),
         ("sew_resnet8", closed_form((16, 32, 64), 1, 10)),
@@ -39,6 +42,9 @@ def test_parameters(name, count):
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50])
+=======
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+>>>>>>> a0235fb (Add the convolutional students: MS-ResNet, Max-ResNet, ResNet-19, event nets, VGG's large head)
 def test_parameters_are_those_of_timms_resnet(depth):
     with torch.device("meta"):
         ours, theirs = timm.create_model(f"sew_resnet{depth}"), timm.create_model(f"resnet{depth}")
