@@ -9,7 +9,6 @@ from zoo.models.sew_resnet import CONNECT
 from zoo.neurons import Neuron
 
 
-<<<<<<< HEAD
 def closed_form(widths, depth, classes, in_chans=3):
     """Parameters of a small SEW-ResNet of basic blocks: 3x3 convolutions without bias, two numbers a norm channel."""
     total, chans = 9 * in_chans * widths[0] + 2 * widths[0], widths[0]
@@ -41,10 +40,7 @@ def test_parameters(name, count):
         assert sum(parameter.numel() for parameter in timm.create_model(name).parameters()) == count
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50])
-=======
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
->>>>>>> a0235fb (Add the convolutional students: MS-ResNet, Max-ResNet, ResNet-19, event nets, VGG's large head)
 def test_parameters_are_those_of_timms_resnet(depth):
     with torch.device("meta"):
         ours, theirs = timm.create_model(f"sew_resnet{depth}"), timm.create_model(f"resnet{depth}")
