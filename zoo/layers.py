@@ -96,13 +96,13 @@ def check_halvings(sides: Sequence[int], count: int) -> None:
         raise ValueError(f"Images are halved {count} times: sides must be of {2**count} pixels or more, found {found}.")
 
 
-def check_image_size(x: Tensor, img_size: tuple[int, int]) -> None:
-    """Refuse images [..., H, W] of another size than a fully connected layer was made for.
+def check_image_size(x: Tensor, img_size: tuple[int, int] | None) -> None:
+    """Refuse images [..., H, W] of another size than a model was made for (None: any).
 
     Raises:
         ValueError: If H, W are not `img_size`.
     """
-    if x.shape[-2:] != img_size:
+    if img_size and x.shape[-2:] != img_size:
         (height, width), found = img_size, "x".join(map(str, x.shape[-2:]))
         raise ValueError(
             f"This model was made for images of {height}x{width} pixels, found {found}. Resize the images, or train a "
