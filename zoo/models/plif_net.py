@@ -1,4 +1,4 @@
-"""The networks of the PLIF paper: convolutions, max-pools, fully connected layers and a vote, for event cameras.
+"""The networks of the PLIF paper: convolutions, max-pools, fully connected layers and a vote.
 
 Source: Fang et al. 2021, arXiv:2007.05785. Written from the paper's tables. Max-pools keep spikes binary, and dropout
 has one mask for all steps. The last layer is of neurons too, ten for every class; the logit of a class at a step is the
@@ -126,11 +126,11 @@ class PLIFNet(SpikingModel):
         return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden|^act"}
 
 
-def _cfg(side: int, **changes: Any) -> dict[str, Any]:
+def _cfg(side: int, chans: int = 2, **changes: Any) -> dict[str, Any]:
     return {
         "num_classes": 10,
-        "input_size": (2, side, side),
-        "min_input_size": (2, side, side),
+        "input_size": (chans, side, side),
+        "min_input_size": (chans, side, side),
         "fixed_input_size": True,
         "mean": (0.0, 0.0),  # counts of events are not normalised
         "std": (1.0, 1.0),
@@ -147,6 +147,7 @@ default_cfgs = generate_default_cfgs(
         "plif_nmnist": _cfg(34),
         "plif_cifar10dvs": _cfg(128),
         "plif_dvsgesture": _cfg(128, num_classes=11),
+        "plif_cifar10": _cfg(32, chans=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         "plif_dvs_tiny": _cfg(16),
     }
 )
@@ -176,6 +177,13 @@ def plif_dvsgesture(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
     """The network of DVS-Gesture, frames of 128x128 pixels: 1,698,933 parameters for 11 classes; 20 steps."""
     defaults = {"stages": ((128,),) * 5, "hidden": 512, "num_steps": 20}
     return _create("plif_dvsgesture", pretrained, defaults, kwargs)
+
+
+@register_model
+def plif_cifar10(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
+    """The network of CIFAR-10: 36,720,492 parameters for 10 classes; 8 steps."""
+    defaults = {"stages": ((256,) * 3,) * 2, "hidden": 2048, "num_steps": 8}
+    return _create("plif_cifar10", pretrained, defaults, kwargs)
 
 
 @register_model
