@@ -23,7 +23,7 @@ from ..layers import (
 )
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import Neuron, NeuronSpec, make_neuron
-from .spiking_vgg import ConvNeuron, LinearNeuron
+from .spiking_vgg import LinearNeuron, make_stages
 
 __all__ = ["PLIFNet"]
 
@@ -64,21 +64,13 @@ class PLIFNet(SpikingModel):
         self.neuron = neuron
         self.img_size = to_2tuple(img_size)
         check_halvings(self.img_size, len(stages))
-        self.encoder = ConvNeuron(in_chans, stages[0][0], neuron, bias=False)
-        self.stages = nn.ModuleList()
-        self.feature_info = []
-        chans = stages[0][0]
-        for index, widths in enumerate(stages):
-            layers = []
-            for width in widths[1:] if index == 0 else widths:  # the encoder is the first layer of stage 0
-                layers.append(ConvNeuron(chans, width, neuron, bias=False))
-                chans = width
-            self.stages.append(nn.Sequential(*layers))
-            self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
+        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron, bias=False)
         self.pool = nn.MaxPool2d(2)
         height, width = (side // 2 ** len(stages) for side in self.img_size)
         self.hidden = nn.Sequential(
-            SequenceDropout(drop_rate), LinearNeuron(chans * height * width, hidden, neuron), SequenceDropout(drop_rate)
+            SequenceDropout(drop_rate),
+            LinearNeuron(stages[-1][-1] * height * width, hidden, neuron),
+            SequenceDropout(drop_rate),
         )
         self.num_features = hidden
         self.act = self.make_voters(num_classes)

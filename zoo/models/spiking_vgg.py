@@ -54,6 +54,21 @@ class LinearNeuron(nn.Module):
         return self.act(self.linear(x))
 
 
+def make_stages(
+    stages: tuple[tuple[int, ...], ...], in_chans: int, neuron: NeuronSpec, bias: bool = True
+) -> tuple[ConvNeuron, nn.ModuleList, list[dict[str, Any]]]:
+    """The encoder, which is the first layer of stage 0, the stages, and the `feature_info` of their outputs."""
+    encoder, modules, info, chans = ConvNeuron(in_chans, stages[0][0], neuron, bias), nn.ModuleList(), [], stages[0][0]
+    for index, widths in enumerate(stages):
+        layers = []
+        for width in widths[1:] if index == 0 else widths:
+            layers.append(ConvNeuron(chans, width, neuron, bias))
+            chans = width
+        modules.append(nn.Sequential(*layers))
+        info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
+    return encoder, modules, info
+
+
 class SpikingVGG(SpikingModel):
     """A spiking VGG of any depth. Contract and errors: `SpikingModel`.
 
@@ -87,18 +102,9 @@ class SpikingVGG(SpikingModel):
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
         if head not in HEADS:
             raise ValueError(unknown("head of SpikingVGG", head, HEADS))
-        self.encoder = ConvNeuron(in_chans, stages[0][0], neuron)
-        self.stages = nn.ModuleList()
-        self.feature_info = []
-        chans = stages[0][0]
-        for index, widths in enumerate(stages):
-            layers = []
-            for width in widths[1:] if index == 0 else widths:  # the encoder is the first layer of stage 0
-                layers.append(ConvNeuron(chans, width, neuron))
-                chans = width
-            self.stages.append(nn.Sequential(*layers))
-            self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
+        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
         self.pool = nn.MaxPool2d(2)
+        chans = stages[-1][-1]
         self.global_pool = nn.AdaptiveAvgPool2d(7 if head == "large" else 1)
         self.hidden = nn.Sequential()
         if head == "large":

@@ -21,7 +21,7 @@ from ..layers import (
 )
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec
-from .spiking_vgg import ConvNeuron
+from .spiking_vgg import make_stages
 
 __all__ = ["VGGSNN"]
 
@@ -61,20 +61,10 @@ class VGGSNN(SpikingModel):
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
         self.img_size = to_2tuple(img_size)
         check_halvings(self.img_size, len(stages))
-        self.encoder = ConvNeuron(in_chans, stages[0][0], neuron)
-        self.stages = nn.ModuleList()
-        self.feature_info = []
-        chans = stages[0][0]
-        for index, widths in enumerate(stages):
-            layers = []
-            for width in widths[1:] if index == 0 else widths:  # the encoder is the first layer of stage 0
-                layers.append(ConvNeuron(chans, width, neuron))
-                chans = width
-            self.stages.append(nn.Sequential(*layers))
-            self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
+        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
         self.pool = nn.AvgPool2d(2)
         height, width = (side // 2 ** len(stages) for side in self.img_size)
-        self.num_features = chans * height * width
+        self.num_features = stages[-1][-1] * height * width
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(self.num_features, num_classes)
         init_convolutions(self)
