@@ -333,14 +333,20 @@ def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None
     """Refuse data that a model cannot take, before training.
 
     Raises:
-        ValueError: If the data are no such sequences, the images are too small for a student, or the steps of model and
-            data are not equally long.
+        ValueError: If the data are no such sequences, the images are too small or of another size than a student takes,
+            or the steps of model and data are not equally long.
     """
     _, height, width = input_cfg["input_size"]
     takes, found = getattr(model, "sequence_ndim", 5), input_cfg.get("sequence_ndim", 5)
     if takes != found:
         raise ValueError(
             f"{name} takes {SEQUENCES[takes]}, but the data are {SEQUENCES[found]}. Choose other data or another model."
+        )
+    fixed = model.img_size if isinstance(model, SpikingModel) else None
+    if fixed and fixed != (height, width):
+        raise ValueError(
+            f"{name} was made for images of {fixed[0]}x{fixed[1]} pixels, but the data has {height}x{width}. Set "
+            f"model_args: {{img_size: [{height}, {width}]}}, or resize the images."
         )
     smallest = model.pretrained_cfg.get("min_input_size") or (0, 0, 0)
     if isinstance(model, SpikingModel) and (height < smallest[1] or width < smallest[2]):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from .errors import unknown
-from .model import Network, spiking_neurons
+from .model import Network, SpikingModel, spiking_neurons
 from .teacher import StillModel
 
 CONFIG_KEYS = ("architecture", "num_classes", "num_features", "sequence_ndim", "model_args", "pretrained_cfg")
@@ -48,6 +48,9 @@ def build(architecture: str, pretrained: bool = False, **kwargs: Any) -> Network
         model: Network = timm.create_model(architecture, pretrained, **kwargs)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{architecture} does not take these arguments: {error}.") from error
+    if isinstance(model, SpikingModel) and model.img_size:
+        for key in ("input_size", "min_input_size"):
+            model.pretrained_cfg[key] = (model.pretrained_cfg[key][0], *model.img_size)
     if not pretrained:
         model.pretrained_cfg["license"] = None  # timm gives that of the weights it did not load
     of_timm = inspect.signature(timm.create_model).parameters

@@ -1,6 +1,6 @@
 """Stateless layers over sequences: time is folded into the batch, so that only neurons see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -71,3 +71,40 @@ def init_convolutions(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def init_for_spikes(model: nn.Module) -> None:
+    """Normal weights and zero biases for every linear layer that reads spikes and feeds neurons without a norm.
+
+    The variance is 1 / (0.1 F): when one in ten of the F inputs fires, the current has standard deviation 1, the usual
+    threshold. torch's own weights, of variance 1 / (3 F), would leave the neurons silent.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=(0.1 * module.in_features) ** -0.5)
+            nn.init.zeros_(module.bias)
+
+
+def check_halvings(sides: Sequence[int], count: int) -> None:
+    """Refuse images that would vanish when they are halved `count` times.
+
+    Raises:
+        ValueError: If a side is shorter than 2^count pixels.
+    """
+    if min(sides) < 2**count:
+        found = "x".join(map(str, sides))
+        raise ValueError(f"Images are halved {count} times: sides must be of {2**count} pixels or more, found {found}.")
+
+
+def check_image_size(x: Tensor, img_size: tuple[int, int] | None) -> None:
+    """Refuse images [..., H, W] of another size than a model was made for (None: any).
+
+    Raises:
+        ValueError: If H, W are not `img_size`.
+    """
+    if img_size and x.shape[-2:] != img_size:
+        (height, width), found = img_size, "x".join(map(str, x.shape[-2:]))
+        raise ValueError(
+            f"This model was made for images of {height}x{width} pixels, found {found}. Resize the images, or train a "
+            f"model made with img_size={tuple(x.shape[-2:])}."
+        )

@@ -82,6 +82,9 @@ class SpikingModel(nn.Module, ABC):
     Every other one reads spikes; what neither expression matches is held to that by the contract tests.
     """
 
+    img_size: tuple[int, int] | None = None
+    """Sides H, W of the only images that the model takes; None if it takes others too."""
+
     dt: float | None = None
     """Length of a step, ms, which must be that of the data; None for a student that only counts steps."""
 

@@ -147,6 +147,12 @@ def test_objective_that_needs_a_teacher(data_args, adam):
         make(data_args, adam, objectives=[CrossEntropy(), LogitKD()])
 
 
+def test_images_of_another_size_than_the_student_was_made_for(data_args, adam):
+    with pytest.raises(ValueError, match=r"vggsnn_tiny was made for images of 16x16 .* 8x8. .*img_size: \[8, 8\]"):
+        ClassificationModule(model="vggsnn_tiny", optimizer=adam, **data_args)
+    ClassificationModule(model="vggsnn_tiny", model_args={"img_size": [8, 8]}, optimizer=adam, **data_args)
+
+
 def test_images_too_small_for_the_student(data_args, adam):
     with pytest.raises(ValueError, match="spiking_vgg11 takes images of at least 32x32.*data has 8x8"):
         make(data_args, adam, model="spiking_vgg11")

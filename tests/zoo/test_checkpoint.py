@@ -79,6 +79,13 @@ def test_describe_is_json_and_names_no_file_of_this_machine(library):
     assert record["model_args"] == {"widths": [8, 16, 24], "num_steps": 3, "num_classes": 4, "in_chans": 1}
 
 
+def test_noise_is_of_the_size_that_the_model_takes():
+    assert zoo.noise_input(zoo.create_model("vggsnn_tiny")).shape == (8, 2, 16, 16)
+    model = zoo.create_model("vggsnn_tiny", img_size=20, in_chans=1)
+    assert zoo.noise_input(model).shape == (8, 1, 20, 20)
+    assert model(zoo.noise_input(model)).shape == (8, 10)
+
+
 def test_describe_refuses_what_it_cannot_rebuild():
     with pytest.raises(ValueError, match=r"Linear was not made by zoo\.create_model"):
         zoo.describe(nn.Linear(1, 1))

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.layers import SequenceDropout, init_convolutions, make_classifier, over_time
+from zoo.layers import (
+    SequenceDropout,
+    check_halvings,
+    check_image_size,
+    init_convolutions,
+    init_for_spikes,
+    make_classifier,
+    over_time,
+)
 from zoo.neurons import carry_state
 
 
@@ -47,3 +55,21 @@ def test_initial_scale():
     init_convolutions(nn.Sequential(conv))
     assert abs(conv.weight.var().item() * 9 * 64 / 2 - 1) < 0.05
     assert not conv.bias.any()
+
+
+def test_spikes_drive_a_linear_layer_to_the_threshold():
+    layer = nn.Linear(1000, 400)
+    init_for_spikes(nn.Sequential(layer))
+    with torch.no_grad():
+        current = layer((torch.rand(200, 1000) < 0.1).float())
+    assert abs(current.std().item() - 1) < 0.05
+    assert not layer.bias.any()
+
+
+def test_images_of_another_size():
+    check_halvings((8, 9), 3)
+    with pytest.raises(ValueError, match="halved 3 times: sides must be of 8 pixels or more, found 8x7"):
+        check_halvings((8, 7), 3)
+    check_image_size(torch.zeros(1, 1, 3, 8, 9), (8, 9))
+    with pytest.raises(ValueError, match=r"images of 9x8 pixels, found 8x9. .* img_size=\(8, 9\)"):
+        check_image_size(torch.zeros(1, 1, 3, 8, 9), (9, 8))

@@ -60,6 +60,8 @@ def make(name, dtype=torch.float32, **changes):
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None  # the plain average: calibrated after a few passes
+            if not module.weight.any():
+                nn.init.ones_(module.weight)  # at 0 it hides what is behind it: a block that starts as its shortcut
     with torch.no_grad():
         for _ in range(2):
             model.train()(x)

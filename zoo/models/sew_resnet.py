@@ -213,6 +213,8 @@ default_cfgs = generate_default_cfgs(
         "sew_resnet18": _cfg(),
         "sew_resnet34": _cfg(),
         "sew_resnet50": _cfg(),
+        "sew_resnet101": _cfg(),
+        "sew_resnet152": _cfg(),
         "sew_resnet18_small": _small_cfg(),
         "sew_resnet20": _small_cfg(),
         "sew_resnet8": _small_cfg(),
@@ -243,6 +245,18 @@ def sew_resnet34(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
 def sew_resnet50(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-50 for ImageNet: 25,557,032 parameters."""
     return _create("sew_resnet50", pretrained, {"block": "bottleneck", "layers": (3, 4, 6, 3)}, kwargs)
+
+
+@register_model
+def sew_resnet101(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """SEW-ResNet-101 for ImageNet: 44,549,160 parameters."""
+    return _create("sew_resnet101", pretrained, {"block": "bottleneck", "layers": (3, 4, 23, 3)}, kwargs)
+
+
+@register_model
+def sew_resnet152(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
+    """SEW-ResNet-152 for ImageNet: 60,192,808 parameters."""
+    return _create("sew_resnet152", pretrained, {"block": "bottleneck", "layers": (3, 8, 36, 3)}, kwargs)
 
 
 @register_model

@@ -1,8 +1,8 @@
-"""Spiking VGG with batch norm and a single-layer head.
+"""Spiking VGG with batch norm, and a head of one layer or of VGG's own three.
 
 Layer table: Simonyan and Zisserman 2015, arXiv:1409.1556; with spiking neurons: Sengupta et al. 2019, arXiv:1802.02627.
-The head is an average pool and one linear layer: with VGG's own three-layer head about nine parameters in ten would
-sit in the classifier. Written from the tables. Max-pooling keeps spikes binary.
+The small head is an average pool and one linear layer: in VGG's own large head sit about nine parameters in ten.
+Written from the tables. Max-pooling keeps spikes binary.
 """
 
 from collections.abc import Iterator
@@ -11,19 +11,23 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
+from ..errors import unknown
+from ..layers import SequenceDropout, check_halvings, init_convolutions, init_for_spikes, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 
 __all__ = ["SpikingVGG"]
 
 
-class ConvNeuron(nn.Module):
-    """3x3 convolution with bias, norm, neuron: [T, N, C, H, W] -> [T, N, C', H, W]."""
+HEADS = ("small", "large")
 
-    def __init__(self, in_chans: int, out_chans: int, neuron: NeuronSpec) -> None:
+
+class ConvNeuron(nn.Module):
+    """3x3 convolution, norm, neuron: [T, N, C, H, W] -> [T, N, C', H, W]."""
+
+    def __init__(self, in_chans: int, out_chans: int, neuron: NeuronSpec, bias: bool = True) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_chans, out_chans, 3, padding=1)
+        self.conv = nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=bias)
         self.bn = nn.BatchNorm2d(out_chans)
         self.act = make_neuron(neuron, out_chans)
 
@@ -36,6 +40,35 @@ class ConvNeuron(nn.Module):
         return self.act(self.current(x))
 
 
+class LinearNeuron(nn.Module):
+    """A fully connected layer of neurons, without a norm: [T, N, F] -> [T, N, F']."""
+
+    def __init__(self, in_features: int, out_features: int, neuron: NeuronSpec) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+        self.act = make_neuron(neuron, out_features)
+        init_for_spikes(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes."""
+        return self.act(self.linear(x))
+
+
+def make_stages(
+    stages: tuple[tuple[int, ...], ...], in_chans: int, neuron: NeuronSpec, bias: bool = True
+) -> tuple[ConvNeuron, nn.ModuleList, list[dict[str, Any]]]:
+    """The encoder, which is the first layer of stage 0, the stages, and the `feature_info` of their outputs."""
+    encoder, modules, info, chans = ConvNeuron(in_chans, stages[0][0], neuron, bias), nn.ModuleList(), [], stages[0][0]
+    for index, widths in enumerate(stages):
+        layers = []
+        for width in widths[1:] if index == 0 else widths:
+            layers.append(ConvNeuron(chans, width, neuron, bias))
+            chans = width
+        modules.append(nn.Sequential(*layers))
+        info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
+    return encoder, modules, info
+
+
 class SpikingVGG(SpikingModel):
     """A spiking VGG of any depth. Contract and errors: `SpikingModel`.
 
@@ -43,6 +76,9 @@ class SpikingVGG(SpikingModel):
 
     Args:
         stages: Output channels of the convolutions of each stage.
+        head: "small" (global average pool, then the classifier) or "large" (average pool to 7x7 pixels, two hidden
+            layers of neurons, each with dropout behind it, then the classifier).
+        hidden: Neurons of each hidden layer of the large head.
         neuron: Neuron of every layer, in JSON; see `make_neuron`.
         num_steps: Steps T that a still image is shown for.
         num_classes: Classes K.
@@ -50,9 +86,13 @@ class SpikingVGG(SpikingModel):
         drop_rate: Dropout before the classifier.
     """
 
+    real_inputs = r"^hidden\.0"  # averages, if its map is not of 7x7 pixels
+
     def __init__(
         self,
         stages: tuple[tuple[int, ...], ...] = ((64,), (128,), (256, 256), (512, 512), (512, 512)),
+        head: str = "small",
+        hidden: int = 4096,
         neuron: NeuronSpec = "lif",
         num_steps: int = 4,
         num_classes: int = 10,
@@ -60,25 +100,25 @@ class SpikingVGG(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        self.encoder = ConvNeuron(in_chans, stages[0][0], neuron)
-        self.stages = nn.ModuleList()
-        self.feature_info = []
-        chans = stages[0][0]
-        for index, widths in enumerate(stages):
-            layers = []
-            for width in widths[1:] if index == 0 else widths:  # the encoder is the first layer of stage 0
-                layers.append(ConvNeuron(chans, width, neuron))
-                chans = width
-            self.stages.append(nn.Sequential(*layers))
-            self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
+        if head not in HEADS:
+            raise ValueError(unknown("head of SpikingVGG", head, HEADS))
+        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
         self.pool = nn.MaxPool2d(2)
-        self.num_features = chans
+        chans = stages[-1][-1]
+        self.global_pool = nn.AdaptiveAvgPool2d(7 if head == "large" else 1)
+        self.hidden = nn.Sequential()
+        if head == "large":
+            self.hidden.append(LinearNeuron(chans * 7 * 7, hidden, neuron))
+            self.hidden.append(SequenceDropout(drop_rate))
+            self.hidden.append(LinearNeuron(hidden, hidden, neuron))
+        self.num_features = hidden if head == "large" else chans
         self.head_drop = SequenceDropout(drop_rate)
-        self.fc = make_classifier(chans, num_classes)
+        self.fc = make_classifier(self.num_features, num_classes)
         init_convolutions(self)
 
     def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
         """The output of every stage, before its pool."""
+        check_halvings(x.shape[-2:], len(self.stages))
         x = self.stage(self.stem, x)
         for index, layers in enumerate(self.stages):
             x = self.stage(layers, self.stage(self.downsample, x) if index else x)
@@ -93,13 +133,15 @@ class SpikingVGG(SpikingModel):
         return over_time(x, self.pool)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Max-pool, global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.stage(self.downsample, x).mean((-2, -1)))
+        """Max-pool, average pool, hidden layers, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
+        x = over_time(self.stage(self.downsample, x), self.global_pool).flatten(2)
+        x = self.head_drop(self.stage(self.hidden, x))
         return x if pre_logits else self.fc(x)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
-        return {"stem": r"^encoder", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
+        return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden\.(\d+)"}
 
 
 def _cfg(**changes: Any) -> dict[str, Any]:
@@ -121,7 +163,10 @@ default_cfgs = generate_default_cfgs(
     {
         "spiking_vgg11": _cfg(),
         "spiking_vgg16": _cfg(),
+        "spiking_vgg11_large": _cfg(num_classes=1000, input_size=(3, 224, 224)),
+        "spiking_vgg16_large": _cfg(num_classes=1000, input_size=(3, 224, 224)),
         "spiking_vgg_tiny": _cfg(min_input_size=(3, 8, 8)),
+        "spiking_vgg_large_tiny": _cfg(min_input_size=(3, 8, 8)),
     }
 )
 
@@ -132,21 +177,43 @@ def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: di
     return build_model_with_cfg(SpikingVGG, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
+VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+LARGE = {"head": "large", "drop_rate": 0.5}
+
+
 @register_model
 def spiking_vgg11(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-11 with the single-layer head: 9,231,114 parameters for 10 classes."""
-    stages = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-    return _create("spiking_vgg11", pretrained, {"stages": stages}, kwargs)
+    return _create("spiking_vgg11", pretrained, {"stages": VGG11}, kwargs)
 
 
 @register_model
 def spiking_vgg16(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-16 with the single-layer head: 14,728,266 parameters for 10 classes."""
-    stages = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-    return _create("spiking_vgg16", pretrained, {"stages": stages}, kwargs)
+    return _create("spiking_vgg16", pretrained, {"stages": VGG16}, kwargs)
+
+
+@register_model
+def spiking_vgg11_large(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
+    """Spiking VGG-11 with VGG's own head, for ImageNet: 132,868,840 parameters; 128,812,810 for 10 classes."""
+    return _create("spiking_vgg11_large", pretrained, {"stages": VGG11, **LARGE}, kwargs)
+
+
+@register_model
+def spiking_vgg16_large(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
+    """Spiking VGG-16 with VGG's own head, for ImageNet: 138,365,992 parameters; 134,309,962 for 10 classes."""
+    return _create("spiking_vgg16_large", pretrained, {"stages": VGG16, **LARGE}, kwargs)
 
 
 @register_model
 def spiking_vgg_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Four convolutions in three stages, 32 to 128 channels, for images of 8 to 32 pixels."""
     return _create("spiking_vgg_tiny", pretrained, {"stages": ((32,), (64,), (128, 128))}, kwargs)
+
+
+@register_model
+def spiking_vgg_large_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
+    """Three convolutions, 16 to 32 channels, and the large head with 64 neurons a layer, for images from 8 pixels."""
+    defaults = {"stages": ((16,), (32,), (32,)), "head": "large", "hidden": 64}
+    return _create("spiking_vgg_large_tiny", pretrained, defaults, kwargs)

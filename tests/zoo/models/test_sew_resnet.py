@@ -27,6 +27,8 @@ def closed_form(widths, depth, classes, in_chans=3):
         ("sew_resnet18", 11_689_512),
         ("sew_resnet34", 21_797_672),
         ("sew_resnet50", 25_557_032),
+        ("sew_resnet101", 44_549_160),
+        ("sew_resnet152", 60_192_808),
         ("sew_resnet18_small", closed_form((64, 128, 256, 512), 2, 10)),
         ("sew_resnet20", closed_form((16, 32, 64), 3, 10)),
         ("sew_resnet8", closed_form((16, 32, 64), 1, 10)),
@@ -38,7 +40,7 @@ def test_parameters(name, count):
         assert sum(parameter.numel() for parameter in timm.create_model(name).parameters()) == count
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50])
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
 def test_parameters_are_those_of_timms_resnet(depth):
     with torch.device("meta"):
         ours, theirs = timm.create_model(f"sew_resnet{depth}"), timm.create_model(f"resnet{depth}")

@@ -4,20 +4,31 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from zoo.layers import SequenceDropout
 from zoo.model import silent_layers
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
+    ("name", "classes", "expected"),
     [
-        ("spiking_vgg11", 9_231_114),
-        ("spiking_vgg16", 14_728_266),
-        ("spiking_vgg_tiny", (27 + 3) * 32 + (9 * 32 + 3) * 64 + (9 * 64 + 3) * 128 + (9 * 128 + 3) * 128 + 1290),
+        ("spiking_vgg11_large", 1000, 132_868_840),  # torchvision's VGG-11-BN
+        ("spiking_vgg11_large", 10, 128_812_810),
+        ("spiking_vgg16_large", 1000, 138_365_992),
+        ("spiking_vgg16_large", 10, 134_309_962),
+        ("spiking_vgg11", 10, 9_231_114),
+        ("spiking_vgg11", 100, 9_277_284),
+        ("spiking_vgg16", 10, 14_728_266),
+        ("spiking_vgg16", 100, 14_774_436),
+        ("spiking_vgg_tiny", 10, 30 * 32 + (9 * 32 + 3) * 64 + (9 * 64 + 3) * 128 + (9 * 128 + 3) * 128 + 1290),
+        (
+            "spiking_vgg_large_tiny",
+            10,
+            30 * 16 + (9 * 16 + 3) * 32 + (9 * 32 + 3) * 32 + (32 * 49 + 1) * 64 + 65 * 64 + 650,
+        ),
     ],
 )
-def test_parameters(name, count):
-    with torch.device("meta"):
-        assert sum(parameter.numel() for parameter in timm.create_model(name).parameters()) == count
+def test_parameters(count, name, classes, expected):
+    assert count(name, num_classes=classes) == expected
 
 
 def test_layers_of_vgg11():
@@ -70,3 +81,36 @@ def test_equals_the_table_step_by_step():
 def test_features_of_another_depth():
     maps = timm.create_model("spiking_vgg_tiny", stages=((4,), (8,)), features_only=True)(torch.randn(2, 3, 8, 8))
     assert [feature.shape[1:] for feature in maps] == [(4, 8, 8), (8, 4, 4)]
+
+
+@pytest.mark.parametrize("side", [8, 42, 64])
+def test_the_large_head_by_hand(walk, calibrate, side):
+    """Three stages leave 1 pixel, which the 7x7 pool repeats, or 5, or 8, which it averages."""
+    model = timm.create_model("spiking_vgg_large_tiny", stages=((6,), (7,), (8,)), hidden=20, num_classes=5)
+    image = torch.randn(3, 3, side, side, dtype=torch.float64)
+    reference, expected = walk(calibrate(model, image)), []
+    with torch.no_grad():
+        logits = model.forward_sequence(image[None])
+        for _ in range(4):
+            x = image
+            for name in ("encoder", "stages.1.0", "stages.2.0"):
+                x = reference.fire(reference.norm(reference.conv(x, f"{name}.conv"), f"{name}.bn"), f"{name}.act")
+                x = F.max_pool2d(x, 2)
+            x = F.adaptive_avg_pool2d(x, 7).flatten(1)
+            for name in ("hidden.0", "hidden.2"):
+                x = reference.fire(reference.linear(x, f"{name}.linear"), f"{name}.act")
+            expected.append(reference.linear(x, "fc"))
+    torch.testing.assert_close(logits, torch.stack(expected), atol=1e-9, rtol=1e-9)
+
+
+def test_dropout_of_the_large_head():
+    with torch.device("meta"):
+        model = timm.create_model("spiking_vgg16_large")
+    assert [module.p for module in model.modules() if isinstance(module, SequenceDropout)] == [0.5, 0.5]
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="Unknown head of SpikingVGG 'larg'. Did you mean 'large'"):
+        timm.create_model("spiking_vgg_tiny", head="larg")
+    with pytest.raises(ValueError, match="halved 3 times: sides must be of 8 pixels or more, found 7x9"):
+        timm.create_model("spiking_vgg_tiny")(torch.zeros(1, 3, 7, 9))

@@ -1,0 +1,88 @@
+"""The independent reference of the convolutional students: one step of one layer at a time, in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import zoo
+from zoo.model import silent_layers
+
+
+class Walk:
+    """A student's weights, and the potentials of its neurons; layers are called by their names in its `state_dict`."""
+
+    def __init__(self, model, decay=0.5, gain=0.5, threshold=1.0):
+        self.weights, self.potentials = model.state_dict(), {}
+        self.decay, self.gain, self.threshold = decay, gain, threshold
+
+    def conv(self, x, name, stride=1):
+        """A square convolution whose padding keeps the size."""
+        weight = self.weights[f"{name}.weight"]
+        return F.conv2d(x, weight, self.weights.get(f"{name}.bias"), stride, padding=weight.shape[-1] // 2)
+
+    def norm(self, x, name):
+        """In evaluation mode."""
+        keys = ("running_mean", "running_var", "weight", "bias")
+        mean, var, gain, bias = (self.weights[f"{name}.{key}"].view(-1, 1, 1) for key in keys)
+        return (x - mean) / (var + 1e-5).sqrt() * gain + bias
+
+    def fire(self, x, name):
+        """A leaky neuron, reset to 0; with a learned leak where the student has one."""
+        decay, gain = self.decay, self.gain
+        if f"{name}.w" in self.weights:
+            gain = 1 / (1 + torch.exp(-self.weights[f"{name}.w"]))
+            decay = 1 - gain
+        h = decay * self.potentials.get(name, 0) + gain * x
+        self.potentials[name] = torch.where(h >= self.threshold, 0.0, h)
+        return (h >= self.threshold).double()
+
+    def linear(self, x, name):
+        """With bias."""
+        return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+
+    def has(self, name):
+        """Whether the student has a layer of this name."""
+        return f"{name}.weight" in self.weights
+
+
+def calibrate_student(model, x):
+    """In float64 and evaluation mode, with any norms and leaks, whose statistics are those of x; every layer fires."""
+    model.double()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.uniform_(module.bias, 0, 1)
+                module.momentum = None  # the plain average
+        for key, parameter in model.named_parameters():
+            if key.endswith(".w"):
+                nn.init.uniform_(parameter, -0.5, 1)
+        for _ in range(3):
+            model.train()(x)
+        model.eval()
+    assert silent_layers(model, x) == [], "the test would see nothing"
+    return model
+
+
+@pytest.fixture(scope="package")
+def walk():
+    """`Walk`."""
+    return Walk
+
+
+@pytest.fixture(scope="package")
+def calibrate():
+    """`calibrate_student`."""
+    return calibrate_student
+
+
+@pytest.fixture(scope="package")
+def count():
+    """Parameters of a student by name, made without numbers."""
+
+    def parameters(name, **changes):
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in zoo.create_model(name, **changes).parameters())
+
+    return parameters

@@ -1,0 +1,258 @@
+"""MS-ResNet: residual networks that add membrane potentials, not spikes.
+
+Source: Hu et al., arXiv:2112.08954. Written from the paper's tables; the original code has no licence. A block begins
+with a neuron and nothing follows its sum, so every 3x3 convolution of a block reads bits. The 1x1 convolution of a
+shortcut that changes the shape reads the potential itself: a real number.
+
+The norm is tdBN (Zheng et al. 2021, arXiv:2011.05280): statistics over time and batch together, and weights that start
+at the threshold of the neuron that reads them. The last norm of a block starts at 0: at first a block is its shortcut.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from ..errors import unknown
+from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
+from ..model import SpikingModel, TimeMeanFeatures
+from ..neurons import NeuronSpec, make_neuron
+
+__all__ = ["MSResNet"]
+
+NEURON = {  # the original's V <- V (1 - S) / 4 + X
+    "name": "lif",
+    "tau": 4 / 3,
+    "decay_input": False,
+    "v_threshold": 0.5,
+    "surrogate": {"name": "rectangle", "width": 1.0},
+}
+STEMS = ("imagenet", "deep", "small")
+SHORTCUTS = ("conv", "pool")
+
+
+def make_norm(chans: int, weight: float) -> nn.BatchNorm2d:
+    """tdBN; time is folded into the batch, so that its statistics are over both."""
+    norm = nn.BatchNorm2d(chans)
+    nn.init.constant_(norm.weight, weight)
+    return norm
+
+
+def make_stem(stem: str, in_chans: int, width: int) -> nn.Module:
+    """The convolutions that read the image: no norm or neuron between them."""
+    if stem == "imagenet":
+        return nn.Conv2d(in_chans, width, 7, 2, padding=3, bias=False)
+    if stem == "small":
+        return nn.Conv2d(in_chans, width, 3, padding=1, bias=False)
+    return nn.Sequential(
+        nn.Conv2d(in_chans, width, 3, 2, padding=1),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.Conv2d(width, width, 3, padding=1),
+    )
+
+
+class Shortcut(nn.Sequential):
+    """1x1 convolution and norm of the potential, where the shape changes."""
+
+    def __init__(self, in_chans: int, width: int, stride: int, shortcut: str, threshold: float) -> None:
+        super().__init__()
+        if shortcut == "pool" and stride > 1:
+            self.pool = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)  # odd sides, too
+            stride = 1
+        self.conv = nn.Conv2d(in_chans, width, 1, stride, bias=False)
+        self.bn = make_norm(width, threshold)
+
+
+class Block(nn.Module):
+    """Twice neuron, 3x3 convolution, norm; plus the shortcut: potentials [T, N, C, H, W] -> same rank."""
+
+    def __init__(
+        self, in_chans: int, width: int, stride: int, shortcut: str, neuron: NeuronSpec, zero_init_last: bool
+    ) -> None:
+        super().__init__()
+        self.act1 = make_neuron(neuron, in_chans)
+        self.conv1 = nn.Conv2d(in_chans, width, 3, stride, padding=1, bias=False)
+        self.act2 = make_neuron(neuron, width)
+        threshold = float(self.act2.v_threshold)
+        self.bn1 = make_norm(width, threshold)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = make_norm(width, 0.0 if zero_init_last else threshold)
+        self.downsample = (
+            Shortcut(in_chans, width, stride, shortcut, threshold)
+            if stride != 1 or in_chans != width
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A(x) + shortcut(x)."""
+        y = over_time(self.act1(x), self.conv1, self.bn1)
+        y = over_time(self.act2(y), self.conv2, self.bn2)
+        return y + over_time(x, self.downsample)
+
+
+class MSResNet(SpikingModel):
+    """An MS-ResNet of any depth and width. Contract and errors: `SpikingModel`.
+
+    The features are potentials. The first block of every stage halves the sides, that of the first stage too, in place
+    of a max-pool; not so behind the "small" stem.
+
+    Args:
+        layers: Blocks per stage.
+        widths: Channels per stage.
+        stem: "imagenet" (7x7 stride 2), "deep" (three 3x3 with bias, the first of stride 2) or "small" (3x3 stride 1,
+            for 8 to 64 pixels).
+        shortcut: Where the shape changes: "conv" (1x1 with the stride) or "pool" (2x2 average, then 1x1).
+        neuron: Neuron of every layer, in JSON; see `make_neuron`.
+        zero_init_last: Whether the last norm of a block starts at 0.
+        num_steps: Steps T that a still image is shown for.
+        num_classes: Classes K.
+        in_chans: Input channels C.
+        drop_rate: Dropout before the classifier.
+    """
+
+    real_inputs = r"downsample|conv1\.[12]$"
+
+    def __init__(
+        self,
+        layers: tuple[int, ...] = (2, 2, 2, 2),
+        widths: tuple[int, ...] = (64, 128, 256, 512),
+        stem: str = "imagenet",
+        shortcut: str = "conv",
+        neuron: NeuronSpec = NEURON,
+        zero_init_last: bool = True,
+        num_steps: int = 6,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__(num_classes, in_chans, num_steps, drop_rate)
+        for what, name, accepted in (("stem", stem, STEMS), ("shortcut", shortcut, SHORTCUTS)):
+            if name not in accepted:
+                raise ValueError(unknown(f"{what} of MSResNet", name, accepted))
+        if len(layers) != len(widths):
+            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
+
+        self.conv1 = make_stem(stem, in_chans, widths[0])
+        self.bn1 = make_norm(widths[0], float(make_neuron(neuron, widths[0]).v_threshold))
+        reduction = 1 if stem == "small" else 2
+        self.feature_info = [{"num_chs": widths[0], "reduction": reduction, "module": "bn1"}]
+        chans = widths[0]
+        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
+            first_stride = 1 if index == 0 and stem == "small" else 2
+            reduction *= first_stride
+            blocks = []
+            for number in range(depth):
+                stride = first_stride if number == 0 else 1
+                blocks.append(Block(chans, width, stride, shortcut, neuron, zero_init_last))
+                chans = width
+            name = f"layer{index + 1}"
+            self.add_module(name, nn.Sequential(*blocks))
+            self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
+
+        self.num_features = chans
+        self.act = make_neuron(neuron, chans)
+        self.head_drop = SequenceDropout(drop_rate)
+        self.fc = make_classifier(chans, num_classes)
+        init_convolutions(self)
+
+    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
+        """The encoded image, then the output of every stage: potentials."""
+        x = self.repeat_still(self.stage(self.stem, x))
+        yield x
+        for info in self.feature_info[1:]:
+            x = self.stage(self.get_submodule(info["module"]), x)
+            yield x
+
+    def stem(self, x: Tensor) -> Tensor:
+        """The encoder, which has no neuron: the first block's reads it."""
+        return over_time(x, self.conv1, self.bn1)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The last neuron, global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
+        x = self.head_drop(self.act(x).mean((-2, -1)))
+        return x if pre_logits else self.fc(x)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """See `SpikingModel`."""
+        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
+        return {"stem": r"^conv1|^bn1", "blocks": blocks, "last neuron": r"^act"}
+
+
+def _cfg(**changes: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "min_input_size": (3, 32, 32),
+        "pool_size": (7, 7),
+        "interpolation": "bicubic",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "paper_ids": "arXiv:2112.08954",
+        "paper_name": "Advancing Spiking Neural Networks towards Deep Residual Learning",
+        **changes,
+    }
+
+
+def _small_cfg(**changes: Any) -> dict[str, Any]:
+    small = {"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 8, 8), "pool_size": None}
+    return _cfg(**{**small, **changes})
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "ms_resnet18": _cfg(),
+        "ms_resnet34": _cfg(),
+        "ms_resnet104": _cfg(first_conv="conv1.0"),
+        "ms_resnet18_small": _small_cfg(),
+        "ms_resnet_tiny": _small_cfg(),
+        "ms_resnet_deep_tiny": _small_cfg(min_input_size=(3, 16, 16), first_conv="conv1.0"),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> MSResNet:
+    kwargs = {**defaults, **kwargs}
+    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
+    return build_model_with_cfg(MSResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+
+
+@register_model
+def ms_resnet18(pretrained: bool = False, **kwargs: Any) -> MSResNet:
+    """MS-ResNet-18 for ImageNet: 11,693,736 parameters."""
+    return _create("ms_resnet18", pretrained, {"layers": (2, 2, 2, 2)}, kwargs)
+
+
+@register_model
+def ms_resnet34(pretrained: bool = False, **kwargs: Any) -> MSResNet:
+    """MS-ResNet-34 for ImageNet: 21,801,896 parameters."""
+    return _create("ms_resnet34", pretrained, {"layers": (3, 4, 6, 3)}, kwargs)
+
+
+@register_model
+def ms_resnet104(pretrained: bool = False, **kwargs: Any) -> MSResNet:
+    """MS-ResNet-104 for ImageNet, of basic blocks like the others: 77,350,504 parameters; 5 steps."""
+    defaults = {"layers": (3, 8, 32, 8), "stem": "deep", "shortcut": "pool", "num_steps": 5, "drop_rate": 0.2}
+    return _create("ms_resnet104", pretrained, defaults, kwargs)
+
+
+@register_model
+def ms_resnet18_small(pretrained: bool = False, **kwargs: Any) -> MSResNet:
+    """MS-ResNet-18 with the 3x3 stem, for images of 8 to 64 pixels: 11,173,962 parameters for 10 classes."""
+    return _create("ms_resnet18_small", pretrained, {"layers": (2, 2, 2, 2), "stem": "small"}, kwargs)
+
+
+@register_model
+def ms_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> MSResNet:
+    """Three stages of one block, 16 to 64 channels, for small images; no norm starts at 0: all learn at once."""
+    defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem": "small", "zero_init_last": False, "num_steps": 4}
+    return _create("ms_resnet_tiny", pretrained, defaults, kwargs)
+
+
+@register_model
+def ms_resnet_deep_tiny(pretrained: bool = False, **kwargs: Any) -> MSResNet:
+    """`ms_resnet_tiny` with the stem and the shortcut of MS-ResNet-104."""
+    defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem": "deep", "shortcut": "pool"}
+    return _create("ms_resnet_deep_tiny", pretrained, {**defaults, "zero_init_last": False, "num_steps": 4}, kwargs)

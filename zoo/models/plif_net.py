@@ -1,0 +1,184 @@
+"""The networks of the PLIF paper: convolutions, max-pools, fully connected layers and a vote.
+
+Source: Fang et al. 2021, arXiv:2007.05785. Written from the paper's tables. Max-pools keep spikes binary, and dropout
+has one mask for all steps. The last layer is of neurons too, ten for every class; the logit of a class at a step is the
+share of its ten that fire, in [0, 1]. The paper trains it by the squared distance of its mean over time to one-hot.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from timm.layers.helpers import to_2tuple
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from ..layers import (
+    SequenceDropout,
+    check_halvings,
+    check_image_size,
+    init_convolutions,
+    init_for_spikes,
+    make_classifier,
+    over_time,
+)
+from ..model import SpikingModel, TimeMeanFeatures
+from ..neurons import Neuron, NeuronSpec, make_neuron
+from .spiking_vgg import LinearNeuron, make_stages
+
+__all__ = ["PLIFNet"]
+
+VOTERS = 10  # neurons of the last layer for every class
+
+
+class PLIFNet(SpikingModel):
+    """Stages of 3x3 convolutions with a 2x2 max-pool after each, a hidden layer, and a vote. Contract: `SpikingModel`.
+
+    A feature is the output of a stage before its pool; the last pool belongs to the head.
+
+    Args:
+        stages: Output channels of the convolutions of each stage.
+        hidden: Neurons of the fully connected layer before the voters.
+        img_size: Sides H, W in pixels (one number for both), which the hidden layer needs to know.
+        neuron: Neuron of every layer, in JSON; see `make_neuron`.
+        num_steps: Steps T that a still image is shown for.
+        num_classes: Classes K.
+        in_chans: Input channels C.
+        drop_rate: Dropout before each of the two fully connected layers.
+
+    Raises:
+        ValueError: If img_size cannot be halved by every stage; see also `SpikingModel`.
+    """
+
+    def __init__(
+        self,
+        stages: tuple[tuple[int, ...], ...] = ((128,), (128,)),
+        hidden: int = 2048,
+        img_size: int | tuple[int, int] = 34,
+        neuron: NeuronSpec = "plif",
+        num_steps: int = 10,
+        num_classes: int = 10,
+        in_chans: int = 2,
+        drop_rate: float = 0.5,
+    ) -> None:
+        super().__init__(num_classes, in_chans, num_steps, drop_rate)
+        self.neuron = neuron
+        self.img_size = to_2tuple(img_size)
+        check_halvings(self.img_size, len(stages))
+        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron, bias=False)
+        self.pool = nn.MaxPool2d(2)
+        height, width = (side // 2 ** len(stages) for side in self.img_size)
+        self.hidden = nn.Sequential(
+            SequenceDropout(drop_rate),
+            LinearNeuron(stages[-1][-1] * height * width, hidden, neuron),
+            SequenceDropout(drop_rate),
+        )
+        self.num_features = hidden
+        self.act = self.make_voters(num_classes)
+        self.fc = make_classifier(hidden, num_classes * VOTERS)
+        init_convolutions(self)
+        init_for_spikes(self)
+
+    def make_voters(self, num_classes: int) -> Neuron:
+        """The neurons that the classifier feeds; those of one class, unused, for no classes."""
+        return make_neuron(self.neuron, max(1, num_classes) * VOTERS)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """New, untrained voters; see `SpikingModel`."""
+        super().reset_classifier(num_classes * VOTERS, global_pool)
+        self.num_classes = num_classes
+        self.act = self.make_voters(num_classes).to(next(self.parameters()))
+        init_for_spikes(self.fc)
+
+    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
+        """The output of every stage, before its pool."""
+        check_image_size(x, self.img_size)
+        x = self.stage(self.stem, x)
+        for index, layers in enumerate(self.stages):
+            x = self.stage(layers, self.stage(self.downsample, x) if index else x)
+            yield x
+
+    def stem(self, x: Tensor) -> Tensor:
+        """The encoder, whose convolution sees a still image once."""
+        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
+
+    def downsample(self, x: Tensor) -> Tensor:
+        """2x2 max-pool."""
+        return over_time(x, self.pool)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Max-pool, hidden layer, vote: [T, N, C, H, W] -> [T, N, K] in tenths."""
+        x = self.stage(self.hidden, self.stage(self.downsample, x).flatten(2))
+        if pre_logits or not self.num_classes:
+            return x
+        return self.act(self.fc(x)).unflatten(-1, (self.num_classes, VOTERS)).mean(-1)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """See `SpikingModel`."""
+        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
+        return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden|^act"}
+
+
+def _cfg(side: int, chans: int = 2, **changes: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 10,
+        "input_size": (chans, side, side),
+        "min_input_size": (chans, side, side),
+        "fixed_input_size": True,
+        "mean": (0.0, 0.0),  # counts of events are not normalised
+        "std": (1.0, 1.0),
+        "first_conv": "encoder.conv",
+        "classifier": "fc",
+        "paper_ids": "arXiv:2007.05785",
+        "paper_name": "Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
+        **changes,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "plif_nmnist": _cfg(34),
+        "plif_cifar10dvs": _cfg(128),
+        "plif_dvsgesture": _cfg(128, num_classes=11),
+        "plif_cifar10": _cfg(32, chans=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        "plif_dvs_tiny": _cfg(16),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> PLIFNet:
+    kwargs = {**defaults, **kwargs}
+    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["stages"])))}
+    return build_model_with_cfg(PLIFNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+
+
+@register_model
+def plif_nmnist(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
+    """The network of N-MNIST, frames of 34x34 pixels: 17,134,440 parameters for 10 classes."""
+    return _create("plif_nmnist", pretrained, {"stages": ((128,),) * 2, "hidden": 2048}, kwargs)
+
+
+@register_model
+def plif_cifar10dvs(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
+    """The network of CIFAR10-DVS, frames of 128x128 pixels: 4,691,818 parameters for 10 classes; 20 steps."""
+    defaults = {"stages": ((128,),) * 4, "hidden": 512, "num_steps": 20}
+    return _create("plif_cifar10dvs", pretrained, defaults, kwargs)
+
+
+@register_model
+def plif_dvsgesture(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
+    """The network of DVS-Gesture, frames of 128x128 pixels: 1,698,933 parameters for 11 classes; 20 steps."""
+    defaults = {"stages": ((128,),) * 5, "hidden": 512, "num_steps": 20}
+    return _create("plif_dvsgesture", pretrained, defaults, kwargs)
+
+
+@register_model
+def plif_cifar10(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
+    """The network of CIFAR-10: 36,720,492 parameters for 10 classes; 8 steps."""
+    defaults = {"stages": ((256,) * 3,) * 2, "hidden": 2048, "num_steps": 8}
+    return _create("plif_cifar10", pretrained, defaults, kwargs)
+
+
+@register_model
+def plif_dvs_tiny(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
+    """Two convolutions of 32 channels and 64 hidden neurons, for frames of 16x16 pixels; 4 steps of a still image."""
+    return _create("plif_dvs_tiny", pretrained, {"stages": ((32,),) * 2, "hidden": 64, "num_steps": 4}, kwargs)
