@@ -1,19 +1,24 @@
 """Training a spiking student under a teacher."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 import zoo
 from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
+from zoo.transfer import copy_weights, init_from_teacher
 
 from .base import ClassifierModule, check_input, make_network
 from .objectives import Objective
 from .sltt import SLTT
+
+FIRST_BATCHES = 16  # of the training data, that fit the scale of a teacher's weights to spikes
 
 
 class DistillationModule(ClassifierModule):
@@ -33,6 +38,7 @@ class DistillationModule(ClassifierModule):
         input_cfg: "input_size" (C, H, W), "mean", "std", "label_names"; the CLI takes it from the data.
         student_args: Further arguments of the architecture, such as {num_steps: 4, neuron: {name: lif, tau: 2.0}}.
         pretrained: Start the student from published weights.
+        init_from_teacher: Start it from the weights of the teacher's matching layers; see `zoo.init_from_teacher`.
         warmup_epochs: Epochs of linear warm-up.
         sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
         save_memory: The same gradients in less memory and more time: keep spikes as bits, run layers twice.
@@ -53,18 +59,33 @@ class DistillationModule(ClassifierModule):
         input_cfg: dict[str, Any],
         student_args: dict[str, Any] | None = None,
         pretrained: bool = False,
+        init_from_teacher: bool = False,
         warmup_epochs: float = 0.0,
         sltt: SLTT | None = None,
         save_memory: bool = False,
     ) -> None:
+        if init_from_teacher and pretrained:
+            raise ValueError("The student starts from published weights (pretrained) or init_from_teacher: choose one.")
         network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
         super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory)
         self.teacher_name = teacher
         self.teacher: Network = make_teacher(teacher, num_classes, input_cfg)
         for objective in objectives:
             objective.build(network.feature_info, self.teacher.feature_info)
+        self.init_from_teacher = init_from_teacher
+        if init_from_teacher:  # refuses a teacher of another topology now
+            copy_weights(network, getattr(self.teacher, "model", self.teacher))
         self.val_agreement, self.test_agreement = self.make_accuracy(), self.make_accuracy()
         self.test_teacher_acc = self.make_accuracy()
+
+    def on_fit_start(self) -> None:
+        """Start the student from its teacher, unless a run goes on; every process sees the same first batches."""
+        super().on_fit_start()
+        if self.init_from_teacher and not self.trainer.ckpt_path:
+            loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+            batches = [x.to(self.device) for x, _ in islice(loader, FIRST_BATCHES)]
+            done = init_from_teacher(self.model, self.teacher, batches)
+            rank_zero_info(f"{len(done.copied)} layers start from {self.teacher_name}; on their own: {done.left}.")
 
     def train(self, mode: bool = True) -> "DistillationModule":
         """Keep the teacher in evaluation mode."""

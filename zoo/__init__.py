@@ -13,6 +13,7 @@ from .checkpoint import RegistryError, describe, load_run, noise_input
 from .fold import fold
 from .hub import VerifyReport, create_model, golden_input, list_models, publish, pull, verify
 from .model import Outputs, SpikingModel, read, spiking_neurons
+from .transfer import init_from_teacher
 
 __all__ = [
     "Outputs",
@@ -23,6 +24,7 @@ __all__ = [
     "describe",
     "fold",
     "golden_input",
+    "init_from_teacher",
     "list_models",
     "load_run",
     "noise_input",

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 import zoo
 from lightning_modules import ClassificationModule, DistillationModule
@@ -54,6 +54,35 @@ def test_teacher_accuracy_and_agreement_are_what_they_say(teacher, blobs, data_a
         right, agree, count = right + (answers == y).sum(), agree + (answers == student).sum(), count + len(y)
     assert logs["test/teacher_acc"] == pytest.approx(right.item() / count)
     assert logs["test/agreement"] == pytest.approx(agree.item() / count)
+
+
+class Start(Callback):
+    """The student's weights when training starts."""
+
+    def on_train_start(self, trainer, module):
+        self.weights = {key: value.clone() for key, value in module.model.state_dict().items()}
+
+
+def test_starts_from_its_teacher(tmp_path, blobs, data_args, adam, trainer):
+    ann = zoo.create_model("cifar_resnet20", num_classes=3, in_chans=1)
+    ann.pretrained_cfg.update(blobs.input_cfg)
+    zoo.publish(ann, tmp_path / "registry/cifar_resnet20.blobs")
+    teacher, start = f"local-dir:{tmp_path}/registry/cifar_resnet20.blobs", Start()
+    options = {"student": "sew_resnet20", "objectives": [CrossEntropy()], "init_from_teacher": True}
+    run = trainer(max_epochs=1, callbacks=[start])
+    run.fit(make(teacher, data_args, adam, **options), blobs)
+    for key in ("conv1.weight", "layer2.1.conv2.weight"):
+        assert torch.equal(start.weights[key], ann.state_dict()[key])
+    assert not torch.equal(start.weights["bn1.weight"], ann.bn1.weight), "the scale is that of spikes"
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    trained = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    again = trainer(max_epochs=2, callbacks=[start])
+    again.fit(make(teacher, data_args, adam, **options), blobs, ckpt_path=tmp_path / "last.ckpt")
+    assert all(torch.equal(value, trained[f"model.{key}"]) for key, value in start.weights.items())
+    with pytest.raises(ValueError, match="too few layers in common"):
+        make(teacher, data_args, adam, init_from_teacher=True)
+    with pytest.raises(ValueError, match="choose one"):
+        make(teacher, data_args, adam, pretrained=True, **options)
 
 
 def test_saving_memory_changes_no_weight(teacher, blobs, data_args, adam, trainer):
