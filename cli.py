@@ -74,7 +74,7 @@ def pull(name: str, registry: str | None = None, dest: str | None = None) -> Non
     """Fetch a published checkpoint and check that it is whole; prints its directory.
 
     Args:
-        name: `architecture.tag` of a registry, hf-hub:org/name[@revision] or local-dir:PATH.
+        name: `architecture.tag` of a registry, hf-hub:org/name[@revision], local-dir:PATH or only the path.
         registry: Directory of published checkpoints; default: $SNNZOO_REGISTRY, then those shipped with the code.
         dest: Copy it to this new directory.
     """
