@@ -42,7 +42,7 @@ from .base import ClassifierModule
 from .callbacks.energy_monitor import write_json
 from .distillation import DistillationModule
 from .objectives import Objective
-from .run import RunCLI
+from .run import RunCLI, missing_recipe
 
 CALIBRATION_SAMPLES = 512
 KD_HELP = "true: the rung above is the teacher, in place of one in the recipe, which then teaches the first rung only"
@@ -174,8 +174,11 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """A recipe as it stands in its file.
 
     Raises:
+        FileNotFoundError: If there is none.
         ValueError: If it is no YAML, or no recipe.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(missing_recipe(str(path)))
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

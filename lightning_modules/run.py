@@ -6,6 +6,7 @@ RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a res
 RUN/plots/, results.json        pictures and numbers of the test
 """
 
+import difflib
 import inspect
 import logging
 import re
@@ -49,6 +50,9 @@ class SaveRecipe(SaveConfigCallback):
             part.replace(path)
 
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+EXAMPLE = CONFIGS / "digits/student_ce.yaml"
+
 # What jsonargparse says beside the reason: every field is a union with None, and the value is the whole recipe.
 BESIDES = re.compile(
     r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but)"
@@ -71,6 +75,16 @@ class Parser(LightningArgumentParser):
         Raises:
             ValueError: Always.
         """
+        if path := re.search(r"Parser key \"config\": (?:File does not exist|Path is not a file): '(.*)'", message):
+            raise FileNotFoundError(missing_recipe(path[1])) from ex
+        if gap := re.match(r'Parser key "run":.*None|the following arguments are required: (.*)', message, re.DOTALL):
+            names = re.sub(r"\w+\.", "", gap[1] or "run")
+            raise ValueError(f"No {names} given. A recipe gives all: --config {shown(EXAMPLE)}.") from ex
+        if value := re.search(r'Parser key "sltt":.*Given value: (\S+)', message, re.DOTALL):
+            raise ValueError(
+                f"sltt takes its options, found {value[1]}: {{}} learns from all steps, {{k: 2}} from 2 of them, drawn "
+                "anew for every batch. Leave it out to backpropagate through time."
+            ) from ex
         hints = []
         for name in dict.fromkeys(re.findall(r"Expected a dot import path string: (\w+)", message)):
             hints.append(unknown("class", name, class_names(), see="A class of your own needs its full import path."))
@@ -78,6 +92,20 @@ class Parser(LightningArgumentParser):
         if key:
             hints.append(f"`snnzoo fit --{key[1]}.help CLASS` lists the options of a class.")
         raise ValueError(readable("\n".join([message, *hints]))) from ex
+
+
+def missing_recipe(path: str) -> str:
+    """Say that a recipe does not exist, and which of ours has the closest name."""
+    recipes = {str(recipe.relative_to(CONFIGS.parent)): recipe for recipe in sorted(CONFIGS.glob("*/*.yaml"))}
+    asked = shown(Path(path))
+    close = difflib.get_close_matches(asked, recipes, n=1)
+    hint = f"the closest is {shown(recipes[close[0]])}" if close else f"one is {shown(EXAMPLE)}"
+    return f"There is no recipe {asked}; {hint}."
+
+
+def shown(path: Path) -> str:
+    """A path as a user would type it: from the working directory, if it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def class_names() -> list[str]:

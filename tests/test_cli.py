@@ -167,6 +167,34 @@ def test_bad_input(changes, words, capsys, tmp_path, monkeypatch):
     assert not (tmp_path / "unused").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "recipe", "words"),
+    [
+        ("fit", "configs/digits/lader.yaml", "the closest is configs/digits/ladder.yaml"),
+        ("ladder", "digits/lader.yml", "the closest is configs/digits/ladder.yaml"),
+        ("fit", "configs", "one is configs/digits/student_ce.yaml"),
+    ],
+)
+def test_a_missing_recipe_is_named_with_the_closest(command, recipe, words, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert fails([command, "--config", recipe], capsys).startswith(f"error: There is no recipe {recipe}; {words}.\n")
+
+
+@pytest.mark.parametrize(("args", "missing"), [([], "run"), (["--run", "x"], "data, model")])
+def test_a_run_without_a_recipe_is_told_of_one(args, missing, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    message = fails(["fit", *args], capsys)
+    assert f"No {missing} given. A recipe gives all: --config configs/digits/student_ce.yaml." in message
+
+
+@pytest.mark.parametrize("value", ["true", "2.5"])
+def test_sltt_says_what_it_takes(value, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = fails([*CE, "--model.sltt", value], capsys)
+    assert f"sltt takes its options, found {value}: {{}} learns from all steps, {{k: 2}} from 2 of them" in message
+    assert "Unknown class" not in message
+
+
 def test_missing_data_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = str(ROOT / "configs/fashion_mnist/student_ce.yaml")
