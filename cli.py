@@ -287,7 +287,10 @@ def run(command: str, args: Sequence[str]) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run one command; what a user can mend ends with one sentence and exit status 2, not with a traceback."""
+    """Run one command.
+
+    What a user can mend ends with one sentence and exit status 2, not with a traceback; Ctrl-C ends with 130.
+    """
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help"):
         print(overview())
@@ -299,6 +302,9 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         print(f"error: {error}\n(SNNZOO_DEBUG=1 shows where.)", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop}" if stop.args else "\nInterrupted.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

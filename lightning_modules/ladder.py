@@ -20,6 +20,7 @@ using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from
 import argparse
 import copy
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -96,12 +97,17 @@ def ladder(datamodule_class: type, args: Sequence[str]) -> None:
     Raises:
         ValueError: If an option is wrong, the ladder does not descend, the directory holds another ladder, a rung
             could not be trained, or a layer falls silent.
+        KeyboardInterrupt: If it was interrupted; the message says how to go on.
     """
     plan = parse(args)
     refuse_another(plan)
     for index in range(len(plan.steps)):
         if not (plan.rung(index) / "results.json").exists():
-            train(datamodule_class, plan, index)
+            try:
+                train(datamodule_class, plan, index)
+            except KeyboardInterrupt as stop:
+                command = shlex.join(["snnzoo", "ladder", *args])
+                raise KeyboardInterrupt(f"Interrupted at T = {plan.steps[index]}.\nGo on: {command}") from stop
     rows = [row(plan, index) for index in range(len(plan.steps))]
     remember(plan, rows)
     Console().print(table(plan, rows))

@@ -10,6 +10,7 @@ import difflib
 import inspect
 import logging
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -205,6 +206,29 @@ class RunCLI(LightningCLI):
         kwargs["logger"] = [logger, TensorBoardLogger(run, name="logs", version=logger.version)]
         kwargs["callbacks"] = [*callbacks(run, str(self.subcommand)), *chosen]
         return super().instantiate_trainer(**kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; Lightning answers Ctrl-C with exit status 1 and not a word.
+
+        Raises:
+            KeyboardInterrupt: If it was interrupted; the message says how to go on.
+        """
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit as stop:
+            if not self.trainer.interrupted:
+                raise
+            raise KeyboardInterrupt(self.how_to_go_on() if subcommand == "fit" else "Interrupted.") from stop
+
+    def how_to_go_on(self) -> str:
+        """What an interrupted fit leaves behind, and the command that goes on with it."""
+        last = Path(self.config.fit.run) / "checkpoints/last.ckpt"
+        kept = (
+            f"{last} holds the last whole one" if last.exists() else "no epoch was finished, so there is no checkpoint"
+        )
+        command = ["snnzoo", "fit", "--config", str(Path(self.config.fit.run) / "config.yaml"), "--ckpt_path", "last"]
+        epoch = f"epoch {self.trainer.current_epoch + 1} of {self.trainer.max_epochs}"
+        return f"Interrupted in {epoch}; {kept}.\nGo on: {shlex.join(command)}"
 
     def before_fit(self) -> None:
         """Say what is about to be trained; a run that is replaced goes only now, when all that can be checked was."""
