@@ -221,10 +221,19 @@ def refuse_another(plan: Ladder) -> None:
             shared = min(len(old), len(value))
             same = old[:shared] == value[:shared]
         if not same:
+            changes = "; ".join(differences(key, old, value))
             raise ValueError(
-                f"{plan.run} holds another ladder: {key} was {old}, now {value}. Go on with the same options, or "
+                f"{plan.run} holds another ladder: {changes}. Go on with the same options, or "
                 "choose another directory: --run DIR."
             )
+
+
+def differences(key: str, old: Any, new: Any) -> list[str]:
+    """What differs between two values, of dicts entry by entry."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [f"{key} was {old}, now {new}"]
+    keys = list(dict.fromkeys([*old, *new]))
+    return [text for name in keys for text in differences(f"{key}.{name}", old.get(name), new.get(name))]
 
 
 def remember(plan: Ladder, rows: Sequence[dict[str, Any]] = ()) -> None:
@@ -467,18 +476,19 @@ def table(plan: Ladder, rows: list[dict[str, Any]]) -> Table:
     """The rungs, one line each."""
     energy = HOROWITZ_45NM
     caption = (
-        "Test split. Before: the weights of the rung above at this T, not yet trained. Rate: spikes per neuron and "
-        "step; lowest: of one layer. Operations of one inference, all steps, zeros skipped. Energy: "
-        f"{energy.mac_pj} pJ a MAC, {energy.ac_pj} pJ an AC ({energy.name}); no memory traffic, no neuron updates."
+        "Test split. Accuracy before: the weights of the rung above at this T, not yet trained. Rate: spikes per "
+        "neuron and step; lowest: of one layer. M: million operations of one inference, all steps, zeros skipped. "
+        f"Energy: {energy.mac_pj} pJ a MAC, {energy.ac_pj} pJ an AC ({energy.name}); no memory traffic, no neuron "
+        "updates."
     )
     if plan.steps[-1] == 1:
         caption += " At T = 1 nothing is remembered: it is a network with binary activations, and leaks do nothing."
-    drawn = Table("T", title=f"{plan.run}", caption=caption)
-    for column in ("before", "accuracy", "rate", "lowest", "MACs", "ACs", "µJ"):
+    drawn = Table("T", title=f"{plan.run}", caption=caption, caption_justify="left")
+    for column in ("acc. before", "acc. after", "rate", "lowest", "M MACs", "M ACs", "energy, µJ"):
         drawn.add_column(column, justify="right", no_wrap=True)
     for line in rows:
         before = "-" if line["acc_before"] is None else f"{line['acc_before']:.2%}"
         rates = [f"{line['firing_rate']:.3f}", f"{line['lowest_rate']:.3f}"]
-        counts = [f"{line[key] / 1e6:.3f} M" for key in ("macs", "acs")]
+        counts = [f"{line[key] / 1e6:.3f}" for key in ("macs", "acs")]
         drawn.add_row(str(line["num_steps"]), before, f"{line['acc']:.2%}", *rates, *counts, f"{line['energy_uj']:.2f}")
     return drawn

@@ -22,6 +22,9 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
 
 from zoo.errors import unknown
 
@@ -121,7 +124,10 @@ def class_names() -> list[str]:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich bar without the version of the log."""
+    """Lightning's rich bar without the version of the log, whose first epoch is 1."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The metrics of the bar."""
@@ -174,6 +180,8 @@ class RunCLI(LightningCLI):
         """Choose the checkpoint, and refuse to train over a run that is already there."""
         config = self.config[self.subcommand]
         checkpoints = Path(config.run) / "checkpoints"
+        if self.subcommand in ("validate", "test"):
+            self.verbose, config.verbose = config.verbose, False  # `after_test` prints a table with units
         config.ckpt_path = find_checkpoint(checkpoints, config.ckpt_path, str(self.subcommand))
         anew = self.subcommand == "fit" and not config.ckpt_path
         if anew and (checkpoints / "last.ckpt").exists() and not config.overwrite:
@@ -230,6 +238,13 @@ class RunCLI(LightningCLI):
         epoch = f"epoch {self.trainer.current_epoch + 1} of {self.trainer.max_epochs}"
         return f"Interrupted in {epoch}; {kept}.\nGo on: {shlex.join(command)}"
 
+    def after_test(self) -> None:
+        """Print what was measured."""
+        if self.verbose and self.trainer.is_global_zero:
+            Console().print(score_table(str(self.config[self.subcommand].run), self.trainer.callback_metrics))
+
+    after_validate = after_test
+
     def before_fit(self) -> None:
         """Say what is about to be trained; a run that is replaced goes only now, when all that can be checked was."""
         config = self.config.fit
@@ -243,6 +258,25 @@ class RunCLI(LightningCLI):
         print(
             f"{config.run}: {type(self.model).__name__} trains {count:,} parameters in {self.trainer.precision}{hint}."
         )
+
+
+UNITS = {
+    "acs": "{:,.0f} accumulates per inference",
+    "macs": "{:,.0f} multiply-accumulates per inference",
+    "parameters": "{:,.0f}",
+    "energy_uj": "{:.3f} µJ per inference, effective convention",
+    "firing_rate": "{:.4f} spikes per neuron and step",
+}
+
+
+def score_table(title: str, scores: Mapping[str, Tensor]) -> Table:
+    """What a validation or test gave, with units: shares in percent, all else to four decimals."""
+    table = Table("metric", "value", title=title)
+    for name, value in sorted(scores.items()):
+        metric = name.split("/")[-1]
+        share = re.search("acc($|_at_|_top)|agreement", metric)
+        table.add_row(name, UNITS.get(metric, "{:.2%}" if share else "{:.4f}").format(value.item()))
+    return table
 
 
 def training_precision(accelerator: str) -> str:

@@ -51,14 +51,12 @@ class FiringRate(Callback):
         pl_module.log("val/firing_rate", (counts.sum() / self.neuron_steps).float(), sync_dist=True)
         if trainer.sanity_checking or self.told or not trainer.is_global_zero:
             return
-        if (
-            not counts.any()
-        ):  # some layers may be silent in the first epochs, until the statistics of norms have settled
+        if not counts.any():  # single layers may be silent until the statistics of norms have settled
             self.told = True
             warnings.warn(
-                f"{', '.join(self.spikes)} did not fire once on the validation split in epoch {trainer.current_epoch + 1}: "
-                "what does not fire passes nothing on and hardly learns. Lower v_threshold, raise num_steps, or choose "
-                "a recipe with norms in front of the neurons.",
+                f"{', '.join(self.spikes)} did not fire once on the validation split, after epoch "
+                f"{trainer.current_epoch + 1}: what does not fire passes nothing on and hardly learns. Lower "
+                "v_threshold or raise num_steps.",
                 stacklevel=1,
             )
 

@@ -35,8 +35,14 @@ def test_a_run_is_complete(tmp_path, capsys):
     recorded = (run / "config.yaml").read_text()
     assert "num_classes" not in recorded  # linked from the data, never said twice
 
+    assert "Epoch 1/1" in capsys.readouterr().out
+
     main(["test", "--config", str(run / "config.yaml")])  # the record alone repeats the test, of the best checkpoint
     results = json.loads((run / "results.json").read_text())
+    lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert ["test/acc", f"{results['metrics']['acc']:.2%}"] in lines
+    energy = f"{results['measurement']['energy_uj']['effective']:.3f}"
+    assert ["test/energy_uj", energy, "µJ", "per", "inference,", "effective", "convention"] in lines
     assert 0 < results["metrics"]["acc"] <= 1
     assert results["dataset"] == "Digits"
     assert results["num_steps"] == 2
