@@ -67,6 +67,8 @@ def info(name: str, registry: str | None = None) -> None:
         "checkpoints": ", ".join(zoo.list_models(f"{architecture}.*", pretrained=True, registry=registry)) or "none",
     }
     for key, value in facts.items():
+        if value is None:
+            continue
         console.print(f"{key:>16}  {value}", highlight=False, soft_wrap=True)
 
 
@@ -74,7 +76,7 @@ def pull(name: str, registry: str | None = None, dest: str | None = None) -> Non
     """Fetch a published checkpoint and check that it is whole; prints its directory.
 
     Args:
-        name: `architecture.tag` of a registry, hf-hub:org/name[@revision] or local-dir:PATH.
+        name: `architecture.tag` of a registry, hf-hub:org/name[@revision], local-dir:PATH or only the path.
         registry: Directory of published checkpoints; default: $SNNZOO_REGISTRY, then those shipped with the code.
         dest: Copy it to this new directory.
     """
@@ -121,7 +123,7 @@ def report(name: str, registry: str | None = None) -> None:
     from rich.console import Console
 
     import zoo
-    from zoo.energy import measure
+    from zoo.energy import Measurement, measure
     from zoo.hub import recorded_results
     from zoo.model import to_sequence
 
@@ -130,16 +132,23 @@ def report(name: str, registry: str | None = None) -> None:
     golden = zoo.golden_input(name, model, registry=registry)
     images = zoo.noise_input(model) if golden is None else golden
     console = Console()
-    for table in report_tables(name, measure(model, [images])):
+    sequence = to_sequence(images, getattr(model, "sequence_ndim", 5))
+    source = "noise" if golden is None else f"{sequence.shape[1]} golden samples"
+    for table in report_tables(f"{name}, measured on {source}", measure(model, [images])):
         console.print(table)
     if golden is None:
         why = "Untrained" if architecture else "Not tested yet"
         console.print(f"{why} and measured on noise: only parameters and dense operations mean something.")
-    else:
-        samples = to_sequence(images, getattr(model, "sequence_ndim", 5)).shape[1]
-        console.print(f"Measured on {samples} golden samples.", highlight=False)
-    if curve := recorded_results(name, registry).get("early_exit"):
-        console.print(exit_table(curve))
+    results = recorded_results(name, registry)
+    if "measurement" in results:
+        tested = Measurement.from_dict(results["measurement"])
+        console.print(
+            f"The test measured {tested.energy_uj():.3f} µJ (effective) on {tested.num_samples} samples of the test "
+            f"split; the tables above are of {source}.",
+            highlight=False,
+        )
+        if curve := results.get("early_exit"):
+            console.print(exit_table(curve, tested, still=len(sequence) == 1))
 
 
 def finetune(
@@ -232,17 +241,30 @@ def report_tables(name: str, cost: "Measurement") -> list["Table"]:
     return [totals, layers]
 
 
-def exit_table(curve: dict[str, list[dict[str, float]]]) -> "Table":
-    """Accuracy and mean steps of a student that stops when its score exceeds a threshold, one line for each."""
+def exit_table(curve: dict[str, list[dict[str, float]]], cost: "Measurement", still: bool) -> "Table":
+    """Accuracy, mean steps and energy of a student that stops when its score exceeds a threshold, one line for each.
+
+    Args:
+        curve: See `lightning_modules.early_exit.ExitCurve`.
+        cost: What all steps cost.
+        still: Whether the input is a still image, which is encoded once, not at every step.
+    """
+    from dataclasses import replace
+
     from rich.table import Table
 
-    table = Table("threshold", title="early exit, on the test split")
-    for score in curve:
-        table.add_column(f"{score}: accuracy", justify="right")
-        table.add_column("mean steps", justify="right")
-    for rows in zip(*curve.values(), strict=True):
-        cells = [cell for row in rows for cell in (f"{row['acc']:.2%}", f"{row['mean_steps']:.2f}")]
-        table.add_row(f"{rows[0]['threshold']:g}", *cells)
+    encoder = replace(cost, layers=tuple(layer for layer in cost.layers if layer.encoder and still)).energy_uj()
+    total = max(row["mean_steps"] for rows in curve.values() for row in rows)  # threshold 1: all steps
+    caption = "Energy is estimated: every step taken to cost the same, and the encoder of a still image to run once."
+    table = Table("score", title="early exit, on the test split", caption=caption)
+    for column in ("threshold", "accuracy", "mean steps", "energy, about"):
+        table.add_column(column, justify="right")
+    for score, rows in curve.items():
+        for row in rows:
+            energy = encoder + (cost.energy_uj() - encoder) * row["mean_steps"] / total
+            cells = (f"{row['threshold']:g}", f"{row['acc']:.2%}", f"{row['mean_steps']:.2f}", f"{energy:.3f} µJ")
+            table.add_row(score, *cells)
+        table.add_section()
     return table
 
 
@@ -287,7 +309,10 @@ def run(command: str, args: Sequence[str]) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run one command; what a user can mend ends with one sentence and exit status 2, not with a traceback."""
+    """Run one command.
+
+    What a user can mend ends with one sentence and exit status 2, not with a traceback; Ctrl-C ends with 130.
+    """
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help"):
         print(overview())
@@ -299,6 +324,9 @@ def main(args: Sequence[str] | None = None) -> None:
             raise
         print(f"error: {error}\n(SNNZOO_DEBUG=1 shows where.)", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop}" if stop.args else "\nInterrupted.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

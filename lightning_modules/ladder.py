@@ -20,6 +20,7 @@ using temporal pruning, ECCV 2022, arXiv:2110.05929 (IIR-SNN). Distillation from
 import argparse
 import copy
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,7 +43,7 @@ from .base import ClassifierModule
 from .callbacks.energy_monitor import write_json
 from .distillation import DistillationModule
 from .objectives import Objective
-from .run import RunCLI
+from .run import RunCLI, missing_recipe
 
 CALIBRATION_SAMPLES = 512
 KD_HELP = "true: the rung above is the teacher, in place of one in the recipe, which then teaches the first rung only"
@@ -96,12 +97,17 @@ def ladder(datamodule_class: type, args: Sequence[str]) -> None:
     Raises:
         ValueError: If an option is wrong, the ladder does not descend, the directory holds another ladder, a rung
             could not be trained, or a layer falls silent.
+        KeyboardInterrupt: If it was interrupted; the message says how to go on.
     """
     plan = parse(args)
     refuse_another(plan)
     for index in range(len(plan.steps)):
         if not (plan.rung(index) / "results.json").exists():
-            train(datamodule_class, plan, index)
+            try:
+                train(datamodule_class, plan, index)
+            except KeyboardInterrupt as stop:
+                command = shlex.join(["snnzoo", "ladder", *args])
+                raise KeyboardInterrupt(f"Interrupted at T = {plan.steps[index]}.\nGo on: {command}") from stop
     rows = [row(plan, index) for index in range(len(plan.steps))]
     remember(plan, rows)
     Console().print(table(plan, rows))
@@ -174,8 +180,11 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     """A recipe as it stands in its file.
 
     Raises:
+        FileNotFoundError: If there is none.
         ValueError: If it is no YAML, or no recipe.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(missing_recipe(str(path)))
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -212,10 +221,19 @@ def refuse_another(plan: Ladder) -> None:
             shared = min(len(old), len(value))
             same = old[:shared] == value[:shared]
         if not same:
+            changes = "; ".join(differences(key, old, value))
             raise ValueError(
-                f"{plan.run} holds another ladder: {key} was {old}, now {value}. Go on with the same options, or "
+                f"{plan.run} holds another ladder: {changes}. Go on with the same options, or "
                 "choose another directory: --run DIR."
             )
+
+
+def differences(key: str, old: Any, new: Any) -> list[str]:
+    """What differs between two values, of dicts entry by entry."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [f"{key} was {old}, now {new}"]
+    keys = list(dict.fromkeys([*old, *new]))
+    return [text for name in keys for text in differences(f"{key}.{name}", old.get(name), new.get(name))]
 
 
 def remember(plan: Ladder, rows: Sequence[dict[str, Any]] = ()) -> None:
@@ -458,18 +476,19 @@ def table(plan: Ladder, rows: list[dict[str, Any]]) -> Table:
     """The rungs, one line each."""
     energy = HOROWITZ_45NM
     caption = (
-        "Test split. Before: the weights of the rung above at this T, not yet trained. Rate: spikes per neuron and "
-        "step; lowest: of one layer. Operations of one inference, all steps, zeros skipped. Energy: "
-        f"{energy.mac_pj} pJ a MAC, {energy.ac_pj} pJ an AC ({energy.name}); no memory traffic, no neuron updates."
+        "Test split. Accuracy before: the weights of the rung above at this T, not yet trained. Rate: spikes per "
+        "neuron and step; lowest: of one layer. M: million operations of one inference, all steps, zeros skipped. "
+        f"Energy: {energy.mac_pj} pJ a MAC, {energy.ac_pj} pJ an AC ({energy.name}); no memory traffic, no neuron "
+        "updates."
     )
     if plan.steps[-1] == 1:
         caption += " At T = 1 nothing is remembered: it is a network with binary activations, and leaks do nothing."
-    drawn = Table("T", title=f"{plan.run}", caption=caption)
-    for column in ("before", "accuracy", "rate", "lowest", "MACs", "ACs", "µJ"):
+    drawn = Table("T", title=f"{plan.run}", caption=caption, caption_justify="left")
+    for column in ("acc. before", "acc. after", "rate", "lowest", "M MACs", "M ACs", "energy, µJ"):
         drawn.add_column(column, justify="right", no_wrap=True)
     for line in rows:
         before = "-" if line["acc_before"] is None else f"{line['acc_before']:.2%}"
         rates = [f"{line['firing_rate']:.3f}", f"{line['lowest_rate']:.3f}"]
-        counts = [f"{line[key] / 1e6:.3f} M" for key in ("macs", "acs")]
+        counts = [f"{line[key] / 1e6:.3f}" for key in ("macs", "acs")]
         drawn.add_row(str(line["num_steps"]), before, f"{line['acc']:.2%}", *rates, *counts, f"{line['energy_uj']:.2f}")
     return drawn

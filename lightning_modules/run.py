@@ -6,9 +6,11 @@ RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a res
 RUN/plots/, results.json        pictures and numbers of the test
 """
 
+import difflib
 import inspect
 import logging
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,9 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
 
 from zoo.errors import unknown
 
@@ -49,6 +54,9 @@ class SaveRecipe(SaveConfigCallback):
             part.replace(path)
 
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+EXAMPLE = CONFIGS / "digits/student_ce.yaml"
+
 # What jsonargparse says beside the reason: every field is a union with None, and the value is the whole recipe.
 BESIDES = re.compile(
     r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but)"
@@ -71,6 +79,16 @@ class Parser(LightningArgumentParser):
         Raises:
             ValueError: Always.
         """
+        if path := re.search(r"Parser key \"config\": (?:File does not exist|Path is not a file): '(.*)'", message):
+            raise FileNotFoundError(missing_recipe(path[1])) from ex
+        if gap := re.match(r'Parser key "run":.*None|the following arguments are required: (.*)', message, re.DOTALL):
+            names = re.sub(r"\w+\.", "", gap[1] or "run")
+            raise ValueError(f"No {names} given. A recipe gives all: --config {shown(EXAMPLE)}.") from ex
+        if value := re.search(r'Parser key "sltt":.*Given value: (\S+)', message, re.DOTALL):
+            raise ValueError(
+                f"sltt takes its options, found {value[1]}: {{}} learns from all steps, {{k: 2}} from 2 of them, drawn "
+                "anew for every batch. Leave it out to backpropagate through time."
+            ) from ex
         hints = []
         for name in dict.fromkeys(re.findall(r"Expected a dot import path string: (\w+)", message)):
             hints.append(unknown("class", name, class_names(), see="A class of your own needs its full import path."))
@@ -78,6 +96,20 @@ class Parser(LightningArgumentParser):
         if key:
             hints.append(f"`snnzoo fit --{key[1]}.help CLASS` lists the options of a class.")
         raise ValueError(readable("\n".join([message, *hints]))) from ex
+
+
+def missing_recipe(path: str) -> str:
+    """Say that a recipe does not exist, and which of ours has the closest name."""
+    recipes = {str(recipe.relative_to(CONFIGS.parent)): recipe for recipe in sorted(CONFIGS.glob("*/*.yaml"))}
+    asked = shown(Path(path))
+    close = difflib.get_close_matches(asked, recipes, n=1)
+    hint = f"the closest is {shown(recipes[close[0]])}" if close else f"one is {shown(EXAMPLE)}"
+    return f"There is no recipe {asked}; {hint}."
+
+
+def shown(path: Path) -> str:
+    """A path as a user would type it: from the working directory, if it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def class_names() -> list[str]:
@@ -92,7 +124,10 @@ def class_names() -> list[str]:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's rich bar without the version of the log."""
+    """Lightning's rich bar without the version of the log, whose first epoch is 1."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The metrics of the bar."""
@@ -145,6 +180,8 @@ class RunCLI(LightningCLI):
         """Choose the checkpoint, and refuse to train over a run that is already there."""
         config = self.config[self.subcommand]
         checkpoints = Path(config.run) / "checkpoints"
+        if self.subcommand in ("validate", "test"):
+            self.verbose, config.verbose = config.verbose, False  # `after_test` prints a table with units
         config.ckpt_path = find_checkpoint(checkpoints, config.ckpt_path, str(self.subcommand))
         anew = self.subcommand == "fit" and not config.ckpt_path
         if anew and (checkpoints / "last.ckpt").exists() and not config.overwrite:
@@ -178,6 +215,36 @@ class RunCLI(LightningCLI):
         kwargs["callbacks"] = [*callbacks(run, str(self.subcommand)), *chosen]
         return super().instantiate_trainer(**kwargs)
 
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run it; Lightning answers Ctrl-C with exit status 1 and not a word.
+
+        Raises:
+            KeyboardInterrupt: If it was interrupted; the message says how to go on.
+        """
+        try:
+            super()._run_subcommand(subcommand)
+        except SystemExit as stop:
+            if not self.trainer.interrupted:
+                raise
+            raise KeyboardInterrupt(self.how_to_go_on() if subcommand == "fit" else "Interrupted.") from stop
+
+    def how_to_go_on(self) -> str:
+        """What an interrupted fit leaves behind, and the command that goes on with it."""
+        last = Path(self.config.fit.run) / "checkpoints/last.ckpt"
+        kept = (
+            f"{last} holds the last whole one" if last.exists() else "no epoch was finished, so there is no checkpoint"
+        )
+        command = ["snnzoo", "fit", "--config", str(Path(self.config.fit.run) / "config.yaml"), "--ckpt_path", "last"]
+        epoch = f"epoch {self.trainer.current_epoch + 1} of {self.trainer.max_epochs}"
+        return f"Interrupted in {epoch}; {kept}.\nGo on: {shlex.join(command)}"
+
+    def after_test(self) -> None:
+        """Print what was measured."""
+        if self.verbose and self.trainer.is_global_zero:
+            Console().print(score_table(str(self.config[self.subcommand].run), self.trainer.callback_metrics))
+
+    after_validate = after_test
+
     def before_fit(self) -> None:
         """Say what is about to be trained; a run that is replaced goes only now, when all that can be checked was."""
         config = self.config.fit
@@ -191,6 +258,25 @@ class RunCLI(LightningCLI):
         print(
             f"{config.run}: {type(self.model).__name__} trains {count:,} parameters in {self.trainer.precision}{hint}."
         )
+
+
+UNITS = {
+    "acs": "{:,.0f} accumulates per inference",
+    "macs": "{:,.0f} multiply-accumulates per inference",
+    "parameters": "{:,.0f}",
+    "energy_uj": "{:.3f} µJ per inference, effective convention",
+    "firing_rate": "{:.4f} spikes per neuron and step",
+}
+
+
+def score_table(title: str, scores: Mapping[str, Tensor]) -> Table:
+    """What a validation or test gave, with units: shares in percent, all else to four decimals."""
+    table = Table("metric", "value", title=title)
+    for name, value in sorted(scores.items()):
+        metric = name.split("/")[-1]
+        share = re.search("acc($|_at_|_top)|agreement", metric)
+        table.add_row(name, UNITS.get(metric, "{:.2%}" if share else "{:.4f}").format(value.item()))
+    return table
 
 
 def training_precision(accelerator: str) -> str:

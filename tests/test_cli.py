@@ -73,7 +73,9 @@ def test_list(registry, capsys):
 
 def test_info(registry, capsys):
     main(["info", "sew_resnet18"])
-    assert "11,689,512" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "11,689,512" in shown
+    assert "None" not in shown
     main(["info", "spiking_vgg_tiny.noise", "--registry", registry])
     shown = capsys.readouterr().out
     assert "stages.2" in shown
@@ -104,11 +106,11 @@ def test_report_counts_spike_trains(tmp_path, capsys):
     model = zoo.create_model("eventprop_mlp_tiny", num_steps=40)
     zoo.publish(model, tmp_path / "eventprop_mlp_tiny.noise", golden_input=(torch.rand(40, 6, 5) < 0.3).float())
     main(["report", "eventprop_mlp_tiny.noise", "--registry", str(tmp_path)])
-    assert "Measured on 6 golden samples" in capsys.readouterr().out
+    assert "measured on 6 golden samples" in capsys.readouterr().out
 
 
 def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     recipe, run = str(ROOT / "configs/digits/ladder.yaml"), str(tmp_path / "run")
     main(["fit", "--config", recipe, "--run", run, "--trainer.max_epochs", "1", "--data.batch_size", "128"])
     main(["test", "--config", f"{run}/config.yaml"])
@@ -117,9 +119,15 @@ def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys, monkeypatch):
     main(["report", run])
     shown = capsys.readouterr().out
     assert "early exit, on the test split" in shown
+    tested = json.loads((tmp_path / "run/results.json").read_text())["measurement"]
+    assert f"The test measured {tested['energy_uj']['effective']:.3f} µJ (effective) on 256 samples" in shown
+    lines = [line.split() for line in shown.replace("│", " ").splitlines()]
+    encoder = 4.6e-6 * tested["layers"][0]["macs"]
     for score, rows in curve.items():
-        assert f"{score}: accuracy" in " ".join(shown.split())
-        assert all(f"{row['acc']:.2%}" in shown and f"{row['mean_steps']:.2f}" in shown for row in rows)
+        for row in rows:  # five steps, of which the encoder has no part
+            energy = encoder + (tested["energy_uj"]["effective"] - encoder) * row["mean_steps"] / 5
+            cells = [f"{row['threshold']:g}", f"{row['acc']:.2%}", f"{row['mean_steps']:.2f}", f"{energy:.3f}", "µJ"]
+            assert [score, *cells] in lines
     main(["publish", run, str(tmp_path / "registry/spiking_vgg_tiny.digits")])
     main(["report", f"local-dir:{tmp_path}/registry/spiking_vgg_tiny.digits"])
     assert "early exit, on the test split" in capsys.readouterr().out
@@ -165,6 +173,34 @@ def test_bad_input(changes, words, capsys, tmp_path, monkeypatch):
     assert all(word in message for word in words), message
     assert not any(word in message for word in ("Namespace", "NoneType", "Subtypes", "Union")), message
     assert not (tmp_path / "unused").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "recipe", "words"),
+    [
+        ("fit", "configs/digits/lader.yaml", "the closest is configs/digits/ladder.yaml"),
+        ("ladder", "digits/lader.yml", "the closest is configs/digits/ladder.yaml"),
+        ("fit", "configs", "one is configs/digits/student_ce.yaml"),
+    ],
+)
+def test_a_missing_recipe_is_named_with_the_closest(command, recipe, words, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert fails([command, "--config", recipe], capsys).startswith(f"error: There is no recipe {recipe}; {words}.\n")
+
+
+@pytest.mark.parametrize(("args", "missing"), [([], "run"), (["--run", "x"], "data, model")])
+def test_a_run_without_a_recipe_is_told_of_one(args, missing, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    message = fails(["fit", *args], capsys)
+    assert f"No {missing} given. A recipe gives all: --config configs/digits/student_ce.yaml." in message
+
+
+@pytest.mark.parametrize("value", ["true", "2.5"])
+def test_sltt_says_what_it_takes(value, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = fails([*CE, "--model.sltt", value], capsys)
+    assert f"sltt takes its options, found {value}: {{}} learns from all steps, {{k: 2}} from 2 of them" in message
+    assert "Unknown class" not in message
 
 
 def test_missing_data_is_named(tmp_path, capsys, monkeypatch):

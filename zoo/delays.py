@@ -45,7 +45,8 @@ class DelayedLinear(nn.Module):
         delay: d [F', F, taps] in steps, uniform in [0, L-1] at the start.
 
     Raises:
-        ValueError: If kernel_size is even, a number is out of range, or an input is no sequence of F spike trains.
+        ValueError: If kernel_size is even, a count is no integer, a number is out of range, or an input is no sequence
+            of F spike trains.
 
     Example:
         >>> layer = DelayedLinear(1, 1, kernel_size=5).eval()
@@ -71,14 +72,15 @@ class DelayedLinear(nn.Module):
         sigma: float = FINAL_SIGMA,
     ) -> None:
         super().__init__()
-        counts = {"in_features": in_features, "out_features": out_features, "kernel_count": kernel_count}
+        counts = {"in_features": in_features, "out_features": out_features}
+        counts |= {"kernel_size": kernel_size, "kernel_count": kernel_count}
         for name, value in counts.items():
-            if value < 1:
-                raise ValueError(f"{name} of DelayedLinear must be >= 1, found {value}.")
-        if kernel_size < 1 or kernel_size % 2 == 0:
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} of DelayedLinear must be an integer >= 1, found {value!r}.")
+        if kernel_size % 2 == 0:
             raise ValueError(
                 f"kernel_size is the longest delay in steps plus one and must be odd, found {kernel_size}. Choose "
-                f"{max(1, kernel_size + 1)}."
+                f"{kernel_size + 1}."
             )
         if not sigma >= 0:
             raise ValueError(f"sigma is a width in steps and must be >= 0, found {sigma}.")

@@ -1,8 +1,9 @@
 """The sentence every unknown name gets: what was found, the closest names, where to see all."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from inspect import signature
+from typing import Any
 
 
 def unknown(kind: str, name: str, accepted: Iterable[str], see: str = "") -> str:
@@ -25,6 +26,25 @@ def unknown(kind: str, name: str, accepted: Iterable[str], see: str = "") -> str
     hint = f" Did you mean {' or '.join(filter(None, [', '.join(close[:-1]), close[-1]]))}?" if close else ""
     rest = see if len(names) > 20 and see else f"Accepted: {', '.join(names)}."
     return f"Unknown {kind} {name!r}.{hint} {rest}"
+
+
+def by_name(kind: str, spec: str | Mapping[str, Any] | None, accepted: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments in a JSON form: a name, or {"name": ..., arguments}.
+
+    Raises:
+        ValueError: If the name is missing or unknown.
+
+    Example:
+        >>> by_name("neuron", {"name": "lif", "tau": 4.0}, ["lif", "plif"])
+        ('lif', {'tau': 4.0})
+    """
+    arguments = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+    name = arguments.pop("name", None)
+    if name is None:
+        raise ValueError(f"'name' is missing in {kind}: {spec}. Accepted: {', '.join(sorted(accepted))}.")
+    if str(name) not in accepted:
+        raise ValueError(unknown(kind, str(name), accepted))
+    return str(name), arguments
 
 
 def check_arguments(name: str, cls: type, arguments: Iterable[str]) -> None:

@@ -121,7 +121,7 @@ class SpikeCount:
         below: Strength where there are fewer.
 
     Raises:
-        ValueError: If a number is negative.
+        ValueError: If a number is negative, or both strengths are 0, which would do nothing.
     """
 
     target: float = 14.0
@@ -132,6 +132,11 @@ class SpikeCount:
         for name, value in vars(self).items():
             if not value >= 0:
                 raise ValueError(f"{name} of spike_count must be >= 0, found {value!r}.")
+        if not (self.above or self.below):
+            raise ValueError(
+                f"spike_count with target {self.target:g} needs a strength: above, below or both > 0; without one it "
+                "does nothing. Give one, or leave spike_count out."
+            )
 
     def push(self, fired: Tensor) -> Tensor:
         """What a spike takes off lambda_V, [N, H], given all of them [T, N, H]."""
@@ -242,7 +247,7 @@ class EventPropLIF(Neuron):
         self.times = times
         self.synapses = Synapses(in_features, out_features, times.dt, max_delay, learn_delays)
         self.recurrent = nn.Linear(out_features, out_features, bias=False) if recurrent else None
-        self.spike_count = SpikeCount(**spike_count) if spike_count else None
+        self.spike_count = None if spike_count is None else SpikeCount(**spike_count)
         self.phantom = phantom
         self.min_slope = min_slope
         self.register_buffer("slopes", torch.zeros(2), persistent=False)

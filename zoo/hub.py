@@ -146,6 +146,11 @@ def published(registry: str | Path | None = None) -> dict[str, str]:
     return found
 
 
+def is_source(name: str) -> bool:
+    """Whether a name says by itself where a published checkpoint is: `hf-hub:`, `local-dir:`, or its directory."""
+    return name.startswith(SOURCES) or (not timm.is_model(name) and (Path(name) / "manifest.json").is_file())
+
+
 def is_run(name: str) -> bool:
     """Whether a name is a run directory or a `.ckpt` file; an architecture is never shadowed by a directory."""
     return name.endswith(".ckpt") or (not timm.is_model(name) and Path(name).is_dir())
@@ -156,7 +161,8 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
 
     Args:
         name: An architecture (ours or any of timm's), `architecture.tag`, `hf-hub:org/name[@revision]`,
-            `local-dir:PATH`, a run directory or a `.ckpt` file of a run. The last four always load weights.
+            `local-dir:PATH` or only the path, a run directory or a `.ckpt` file of a run. All but the first two always
+            load weights.
         pretrained: Load published weights: those of a registry if it has the name, else timm's.
         registry: Directory of published checkpoints; default: as for `list_models`.
         **kwargs: Arguments of the architecture. `num_classes` or `in_chans` other than those of the weights give a new
@@ -172,7 +178,7 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
         2
     """
     kwargs = {key: value for key, value in kwargs.items() if value is not None}
-    if name.startswith(SOURCES) or (pretrained and name in published(registry)):
+    if is_source(name) or (pretrained and name in published(registry)):
         return adapt(load_published(pull(name, registry)), **kwargs)
     if is_run(name):
         return adapt(load_run(name), **kwargs)
@@ -339,7 +345,7 @@ def pull(name: str, registry: str | Path | None = None, dest: str | Path | None 
     """The directory of a published checkpoint, whole and unaltered.
 
     Args:
-        name: `architecture.tag` of a registry, `hf-hub:org/name[@revision]`, or `local-dir:PATH`.
+        name: `architecture.tag` of a registry, `hf-hub:org/name[@revision]`, `local-dir:PATH` or only the path.
         registry: Directory of published checkpoints; default: as for `list_models`.
         dest: Copy it to this new directory.
 
@@ -347,9 +353,14 @@ def pull(name: str, registry: str | Path | None = None, dest: str | Path | None 
         RegistryError: If it is not there, or a file is missing, altered, or of a kind that does not belong.
         FileExistsError: If dest exists.
     """
-    known = {} if name.startswith(SOURCES) else published(registry)
+    known = {} if is_source(name) else published(registry)
     source = known.get(name, name)
-    if not source.startswith(SOURCES):
+    if not is_source(source):
+        if name and Path(name).is_dir():
+            raise RegistryError(
+                f"{name} is no published checkpoint: it has no manifest.json. Of a run, publish one: snnzoo publish "
+                f"{name} REGISTRY/ARCHITECTURE.TAG. Of a registry, name one: ARCHITECTURE.TAG --registry {name}."
+            )
         raise RegistryError(
             unknown("checkpoint", name, known) if known else f"No checkpoint {name!r}: the registry is empty."
         )
@@ -478,7 +489,7 @@ def golden_input(name: str, model: Network, registry: str | Path | None = None) 
         FileNotFoundError: If a run has no checkpoint.
     """
     x = None
-    if name.startswith(SOURCES) or name in published(registry):
+    if is_source(name) or name in published(registry):
         path = pull(name, registry) / "golden.safetensors"
         x = read_tensors(path)["input"] if path.exists() else None
     elif is_run(name):
@@ -494,7 +505,7 @@ def recorded_results(name: str, registry: str | Path | None = None) -> dict[str,
         FileNotFoundError: If a run has no checkpoint.
         ValueError: If the numbers of a run were measured on other weights.
     """
-    if name.startswith(SOURCES) or name in published(registry):
+    if is_source(name) or name in published(registry):
         path = pull(name, registry) / "results.json"
         return read_json(path) if path.exists() else {}
     return run_results(name) if is_run(name) else {}

@@ -1,5 +1,7 @@
 """The firing rate of a student while it is validated."""
 
+import warnings
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,30 +15,50 @@ from zoo.model import spiking_neurons
 class FiringRate(Callback):
     """Logs `val/firing_rate`: spikes per neuron and step, over all neurons of the trained network.
 
-    Does nothing for a network without neurons.
+    Warns, once in a fit, of a network of which no layer fires: what does not fire does not learn. Does nothing for a
+    network without neurons.
     """
 
     def __init__(self) -> None:
         self.hooks: list[RemovableHandle] = []
-        self.spikes = torch.zeros(())
+        self.spikes: dict[str, Tensor] = {}  # by layer
         self.neuron_steps = 0
+        self.told = False
 
-    def count(self, _: nn.Module, __: tuple[Tensor, ...], spikes: Tensor) -> None:
+    def count(self, name: str, _: nn.Module, __: tuple[Tensor, ...], spikes: Tensor) -> None:
         """Forward hook of a neuron."""
-        self.spikes = self.spikes.to(spikes.device) + spikes.detach().sum(dtype=torch.float64)
+        count = spikes.detach().sum(dtype=torch.float64)
+        self.spikes[name] = self.spikes[name] + count if name in self.spikes else count
         self.neuron_steps += spikes.numel()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin a fit, which may warn."""
+        self.told = False
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin to count."""
-        self.spikes, self.neuron_steps = torch.zeros((), dtype=torch.float64), 0
-        self.hooks = [n.register_forward_hook(self.count) for n in spiking_neurons(pl_module.model).values()]
+        self.spikes, self.neuron_steps = {}, 0
+        neurons = spiking_neurons(pl_module.model)
+        self.hooks = [neuron.register_forward_hook(partial(self.count, name)) for name, neuron in neurons.items()]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stop counting and log."""
+        """Stop counting, log and warn."""
         for hook in self.hooks:
             hook.remove()
-        if self.neuron_steps:
-            pl_module.log("val/firing_rate", (self.spikes / self.neuron_steps).float(), sync_dist=True)
+        if not self.neuron_steps:
+            return
+        counts = torch.stack(list(self.spikes.values()))
+        pl_module.log("val/firing_rate", (counts.sum() / self.neuron_steps).float(), sync_dist=True)
+        if trainer.sanity_checking or self.told or not trainer.is_global_zero:
+            return
+        if not counts.any():  # single layers may be silent until the statistics of norms have settled
+            self.told = True
+            warnings.warn(
+                f"{', '.join(self.spikes)} did not fire once on the validation split, after epoch "
+                f"{trainer.current_epoch + 1}: what does not fire passes nothing on and hardly learns. Lower "
+                "v_threshold or raise num_steps.",
+                stacklevel=1,
+            )
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave no hook behind."""

@@ -1,6 +1,7 @@
 """Whole runs through the command line, on the digits; the last test kills one."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,8 +35,14 @@ def test_a_run_is_complete(tmp_path, capsys):
     recorded = (run / "config.yaml").read_text()
     assert "num_classes" not in recorded  # linked from the data, never said twice
 
+    assert "Epoch 1/1" in capsys.readouterr().out
+
     main(["test", "--config", str(run / "config.yaml")])  # the record alone repeats the test, of the best checkpoint
     results = json.loads((run / "results.json").read_text())
+    lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert ["test/acc", f"{results['metrics']['acc']:.2%}"] in lines
+    energy = f"{results['measurement']['energy_uj']['effective']:.3f}"
+    assert ["test/energy_uj", energy, "µJ", "per", "inference,", "effective", "convention"] in lines
     assert 0 < results["metrics"]["acc"] <= 1
     assert results["dataset"] == "Digits"
     assert results["num_steps"] == 2
@@ -93,7 +100,8 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, how):
     fit(whole, *changes, epochs=4)
 
     command = ["fit", "--config", RECIPE, *TINY, *changes, "--run", str(broken), "--trainer.max_epochs", "4"]
-    process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *command], stdout=subprocess.DEVNULL, stderr=-3)
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *command], stdout=said, stderr=said)
     last = broken / "checkpoints/last.ckpt"
     deadline = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -103,10 +111,34 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, how):
     epochs_done = torch.load(last, weights_only=True)["epoch"] + 1
     assert 0 < epochs_done < 4, "the run was not interrupted in its middle"
 
-    fit(broken, *changes, "--ckpt_path", "last", epochs=4)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        said = (tmp_path / "said").read_text()
+        assert f" of 4; {last} holds the last whole one.\n" in said
+        main(shlex.split(said.split("Go on: snnzoo ")[1].splitlines()[0]))
+    else:
+        fit(broken, *changes, "--ckpt_path", "last", epochs=4)
     expected, found = weights(whole), weights(broken)
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def test_an_interruption_before_the_first_checkpoint(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # lightning ignores Ctrl-C from the first one on
+    monkeypatch.setattr(SpikingVGG, "forward_head", interrupt)
+    for command, words in (
+        (["fit"], "Interrupted in epoch 1 of 30; no epoch was finished, so there is no checkpoint.\nGo on: snnzoo fit"),
+        (["test", "--ckpt_path", "none"], "\nInterrupted.\n"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--config", RECIPE, *TINY, "--run", str(tmp_path)])
+        assert stop.value.code == 130
+        assert words in capsys.readouterr().err
+
+
+def interrupt(*_):
+    """Ctrl-C while the model runs."""
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("bf16", [True, False])

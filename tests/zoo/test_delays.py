@@ -145,8 +145,11 @@ def test_the_mode_chooses_and_a_block_overrules():
     ("changes", "message"),
     [
         ({"kernel_size": 24}, "kernel_size .* must be odd, found 24. Choose 25"),
-        ({"kernel_size": 0}, "kernel_size .* found 0. Choose 1"),
-        ({"kernel_size": -3}, "kernel_size .* found -3. Choose 1"),
+        ({"kernel_size": 0}, "kernel_size .* >= 1, found 0"),
+        ({"kernel_size": 5.0}, "kernel_size .* must be an integer >= 1, found 5.0"),
+        ({"kernel_size": True}, "kernel_size .* found True"),
+        ({"kernel_count": 2.0}, "kernel_count .* must be an integer >= 1, found 2.0"),
+        ({"kernel_size": -3}, "kernel_size .* >= 1, found -3"),
         ({"kernel_count": 0}, "kernel_count .* >= 1, found 0"),
         ({"out_features": 0}, "out_features .* >= 1, found 0"),
         ({"sigma": -1.0}, "sigma .* >= 0, found -1"),

@@ -1,8 +1,10 @@
 """`unknown` names what was found, the closest names, and where the rest is."""
 
+import re
+
 import pytest
 
-from zoo.errors import check_arguments, unknown
+from zoo.errors import by_name, check_arguments, unknown
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,25 @@ def test_what_a_class_does_not_pass_on_is_not():
 def test_other_arguments_are_not(name):
     with pytest.raises(ValueError, match=rf"Unknown thing argument '{name}'.* Accepted: alpha, beta, gamma\."):
         check_arguments("thing", Derived, ["alpha", name])
+
+
+@pytest.mark.parametrize("spec", ["b", {"name": "b"}, {"name": "b", "x": 1}])
+def test_name_and_arguments(spec):
+    name, arguments = by_name("thing", spec, ["a", "b"])
+    assert name == "b"
+    assert arguments == ({"x": 1} if len(spec) == 2 else {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"x": 1}, "'name' is missing in thing: {'x': 1}. Accepted: a, b."),
+        ({"name": None}, "'name' is missing in thing: {'name': None}. Accepted: a, b."),
+        ({}, "'name' is missing in thing: {}. Accepted: a, b."),
+        (None, "'name' is missing in thing: None. Accepted: a, b."),
+        ({"name": "c"}, "Unknown thing 'c'. Accepted: a, b."),
+    ],
+)
+def test_a_name_that_is_missing_is_not_unknown(spec, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        by_name("thing", spec, ["b", "a"])

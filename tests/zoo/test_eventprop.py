@@ -76,6 +76,9 @@ def test_delays_that_are_none(value):
 def test_arguments_of_spike_count():
     with pytest.raises(ValueError, match="above of spike_count must be >= 0, found -1"):
         EventPropLIF(2, 2, TimeConstants(), spike_count={"above": -1})
+    for useless in ({}, {"target": 3.0}, {"target": 3.0, "above": 0.0}):
+        with pytest.raises(ValueError, match="needs a strength: above, below or both"):
+            EventPropLIF(2, 2, TimeConstants(), spike_count=useless)
     with pytest.raises(ValueError, match="target"):
         EventPropLIF(2, 2, TimeConstants(), spike_count={"taget": 3})
 

@@ -46,6 +46,31 @@ def edit_tensors(path, change):
 # Round trips ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_published_directory_is_known_by_its_path(make, tmp_path):
+    model, path = make("sew_resnet_tiny"), tmp_path / "runs/published"
+    zoo.publish(model, tmp_path / NAME)
+    path.parent.mkdir()
+    (tmp_path / NAME).rename(path)
+    name = str(path)
+    x = images(model)
+    with torch.no_grad():
+        assert torch.equal(zoo.create_model(name).eval()(x), model(x))
+        assert torch.equal(zoo.create_model(name, pretrained=True).eval()(x), model(x))
+    assert zoo.pull(name) == zoo.verify(name).path == path
+    assert torch.equal(zoo.golden_input(name, model), load_file(path / "golden.safetensors")["input"])
+    assert hub.recorded_results(name) == {}
+    (path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(zoo.RegistryError, match="was altered"):
+        zoo.create_model(name)
+
+
+def test_another_directory_is_told_from_a_published_one(make, tmp_path):
+    zoo.publish(make("sew_resnet_tiny"), tmp_path / NAME)
+    expected = rf"has no manifest\.json.*snnzoo publish {tmp_path} REGISTRY/.*--registry {tmp_path}"
+    with pytest.raises(zoo.RegistryError, match=expected):
+        zoo.verify(str(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["sew_resnet_tiny", "spiking_vgg_tiny", "test_resnet"])
 def test_published_model_gives_the_same_logits_everywhere(make, name, tmp_path):
     model = make(name)
@@ -381,7 +406,7 @@ def test_unknown_names(library):
     with pytest.raises(zoo.RegistryError, match=rf"Unknown checkpoint 'sew_resnet_tiny.nose'. Did you mean '{NAME}'"):
         zoo.pull("sew_resnet_tiny.nose", registry=library)
     for name in ("../registry", "/etc", "..", ".", ""):
-        with pytest.raises(zoo.RegistryError, match="Unknown checkpoint"):
+        with pytest.raises(zoo.RegistryError, match=r"Unknown checkpoint|is no published checkpoint"):
             zoo.pull(name, registry=library)
     with pytest.raises(zoo.RegistryError, match="There is no checkpoint directory /nowhere"):
         zoo.create_model("local-dir:/nowhere")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from ..errors import check_arguments, unknown
+from ..errors import by_name, check_arguments
 from .adlif import AdLIF
 from .base import Neuron, Stateful, carry_state, override_surrogate, stateful_layers
 from .cuba import CuBa
@@ -69,7 +69,7 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron:
             neurons that take it.
 
     Raises:
-        ValueError: If the name or an argument is not accepted, or num_features is missing.
+        ValueError: If the name is missing, it or an argument is not accepted, or num_features is missing.
 
     Example:
         >>> make_neuron({"name": "lif", "tau": 4.0}).tau
@@ -77,10 +77,7 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron:
         >>> make_neuron("adlif", num_features=16).alpha.shape
         torch.Size([16])
     """
-    arguments: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
-    name = str(arguments.pop("name", None))
-    if name not in NEURONS:
-        raise ValueError(unknown("neuron", name, NEURONS))
+    name, arguments = by_name("neuron", spec, NEURONS)
     check_arguments(name, NEURONS[name], arguments)
     if num_features is not None and "num_features" in signature(NEURONS[name]).parameters:
         found = arguments.setdefault("num_features", num_features)

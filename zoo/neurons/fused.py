@@ -17,6 +17,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,11 +97,14 @@ LIBRARY = Library()
 def build(compiler: str, path: Path) -> None:
     """Compile to a temporary name, then rename: processes that start together do not disturb each other.
 
+    Says so first, on stderr: without a word, seconds look like a hang.
+
     Raises:
         OSError: If the folder cannot be written.
         subprocess.CalledProcessError: If the compiler fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    print("Compiling the neuron kernels, once per machine (seconds) ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(part)], capture_output=True, text=True, check=True)

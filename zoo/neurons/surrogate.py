@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_arguments, unknown
+from ..errors import by_name, check_arguments
 
 
 class _Spike(torch.autograd.Function):
@@ -159,15 +159,12 @@ def make_surrogate(spec: str | Mapping[str, Any]) -> Surrogate:
     """Build a surrogate from JSON: a name, or {"name": ..., numbers}.
 
     Raises:
-        ValueError: If the name or an argument is not accepted.
+        ValueError: If the name is missing, or it or an argument is not accepted.
 
     Example:
         >>> make_surrogate({"name": "atan", "alpha": 4.0})
         ATan(alpha=4.0)
     """
-    arguments = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
-    name = str(arguments.pop("name", None))
-    if name not in SURROGATES:
-        raise ValueError(unknown("surrogate", name, SURROGATES))
+    name, arguments = by_name("surrogate", spec, SURROGATES)
     check_arguments(name, SURROGATES[name], arguments)
     return SURROGATES[name](**arguments)

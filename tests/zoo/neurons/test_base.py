@@ -181,8 +181,11 @@ def test_detaching_the_reset_changes_no_spike():
     ("build", "words"),
     [
         (lambda: make_neuron("lfi"), "Unknown neuron 'lfi'. Did you mean 'lif'"),
-        (lambda: make_neuron({"tau": 2.0}), "Unknown neuron 'None'"),
-        (lambda: make_neuron(None), "Unknown neuron 'None'"),  # `neuron:` with nothing after it, in a recipe
+        (
+            lambda: make_neuron({"tau": 2.0}),
+            r"'name' is missing in neuron: {'tau': 2.0}\. Accepted: adlif, .*, recurrent_lif",
+        ),
+        (lambda: make_neuron(None), "'name' is missing in neuron"),  # `neuron:` with nothing after it, in a recipe
         (lambda: make_neuron({"name": "lif", "tua": 2.0}), "Unknown lif argument 'tua'. Did you mean 'tau'"),
         (lambda: make_neuron({"name": "if", "surrogate": "atn"}), "Unknown surrogate 'atn'. Did you mean 'atan'"),
         (lambda: make_neuron("adlif"), r"num_features .* is needed .* found None\. make_neuron\(spec, num_features\)"),

@@ -208,7 +208,7 @@ def test_what_the_kernels_do_not_take():
 
 
 @pytest.mark.parametrize("how", ["new", "off", "no compiler", "broken compiler", "no folder"])
-def test_building(monkeypatch, tmp_path, caplog, how):
+def test_building(monkeypatch, tmp_path, caplog, capfd, how):
     """Small tensors do not compile; large ones do, once; whatever fails, the loops run and one line says so."""
     works = how == "new" and fused.LIBRARY.kernels is not None
     monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path / "cache"))
@@ -224,6 +224,8 @@ def test_building(monkeypatch, tmp_path, caplog, how):
     for columns, expected in ((2, False), (len(x[0]), works), (2, works)):
         assert neuron(x[:, :columns])[:, 0].tolist() == [0.0, 1.0, 0.0]
         assert (fused.LIBRARY.kernels is not None) == expected
+    announced = capfd.readouterr().err.count("Compiling the neuron kernels, once per machine")
+    assert announced == (how in ("new", "broken compiler")), "seconds of silence look like a hang"
     assert caplog.text.count("plain loops") == (not works and how != "off")
     assert len(list(tmp_path.glob("cache/*.so"))) == works
     if works:
