@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +23,24 @@ RUN_COMMANDS = {
 }
 
 
-def list_(filter: str = "*", pretrained: bool = False, registry: str | None = None) -> None:
+def list_(
+    filter: str = "*", pretrained: bool = False, markdown: bool = False, registry: str | None = None
+) -> None:
     """List the students of the zoo, or the checkpoints that can be pulled.
 
     Args:
         filter: Shell pattern, such as 'sew_*'.
         pretrained: List published checkpoints instead of architectures.
+        markdown: Print the table of students of the README instead: sizes, operations, papers, accuracies.
         registry: Directory of published checkpoints; default: $SNNZOO_REGISTRY, then those shipped with the code.
     """
     import zoo
 
+    if markdown:
+        from zoo.catalogue import catalogue
+
+        print(catalogue(zoo.list_models(filter), registry))
+        return
     for name in zoo.list_models(filter, pretrained=pretrained, registry=registry):
         print(name)
 
@@ -286,12 +296,21 @@ def overview() -> str:
     return "\n".join([*lines, "", "snnzoo COMMAND --help shows the options of a command."])
 
 
+def spelled_out(verb: Callable[..., None], args: Sequence[str]) -> list[str]:
+    """The arguments of a verb, where a switch alone (`--pretrained`) means `--pretrained true`."""
+    switches = {f"--{name}" for name, parameter in signature(verb).parameters.items() if parameter.annotation is bool}
+    words: list[str] = []
+    for word, after in zip_longest(args, args[1:]):
+        words += [word, "true"] if word in switches and after not in ("true", "false") else [word]
+    return words
+
+
 def run(command: str, args: Sequence[str]) -> None:
     """Carry out one command."""
     if command in VERBS:
         from jsonargparse import auto_cli
 
-        auto_cli(VERBS, args=[command, *args], prog="snnzoo")
+        auto_cli(VERBS, args=[command, *spelled_out(VERBS[command], args)], prog="snnzoo")
     elif command == "ladder":
         from datamodules import BaseDataModule
         from lightning_modules.ladder import ladder

@@ -67,7 +67,7 @@ def test_unknown_command_names_the_closest(capsys):
 def test_list(registry, capsys):
     main(["list", "--filter", "sew_resnet?8"])
     assert capsys.readouterr().out.split() == ["sew_resnet18"]
-    main(["list", "--pretrained", "true", "--registry", registry])
+    main(["list", "--pretrained", "--registry", registry])
     assert capsys.readouterr().out.split() == ["spiking_vgg_tiny.noise"]
 
 
