@@ -5,12 +5,16 @@ papers call a linear layer over tokens is a 1x1 convolution. A branch is what st
 current of a norm out. Spikformer adds spikes, x + neuron(branch(x)), its successors currents, x + branch(neuron(x)).
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
 from torch import Tensor, nn
 
 from .layers import MatMul, init_convolutions, over_time
 from .neurons import Neuron, NeuronSpec, make_neuron
 
-LIF_OF_SPIKFORMER: NeuronSpec = {"name": "lif", "tau": 2.0, "surrogate": {"name": "sigmoid", "alpha": 4.0}}
+LIF_OF_SPIKFORMER: dict[str, Any] = {"name": "lif", "tau": 2.0, "surrogate": {"name": "sigmoid", "alpha": 4.0}}
 """The neuron of Spikformer and its successors: LIF, tau 2, threshold 1, hard reset to 0, detached in the gradient."""
 
 
@@ -52,6 +56,45 @@ class ConvUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Spikes; the current, of a unit without a neuron."""
         return self.fire(self.current(x))
+
+
+def stem_units(
+    in_chans: int, dim: int, pools: Sequence[bool], neuron: NeuronSpec, last_fires: bool = True
+) -> list[ConvUnit]:
+    """The four 3x3 units with which Spikformer and its successors begin: dim / 8, / 4, / 2 and dim channels.
+
+    Args:
+        in_chans: Input channels.
+        dim: Channels of a token.
+        pools: Of each unit, whether it pools.
+        neuron: In JSON.
+        last_fires: Whether the last unit has a neuron.
+
+    Raises:
+        ValueError: If dim is no multiple of 8, or pools does not have four entries.
+
+    Source: Zhou et al. 2023, Spikformer, arXiv:2209.15425 (Spiking Patch Splitting).
+    """
+    if dim < 8 or dim % 8:
+        raise ValueError(f"dim is the channels of a token and must be a multiple of 8, found {dim}.")
+    if len(pools) != 4:
+        raise ValueError(f"pools must say of each of the four units of the stem whether it pools, found {pools}.")
+    widths = (in_chans, dim // 8, dim // 4, dim // 2, dim)
+    neurons = (neuron, neuron, neuron, neuron if last_fires else None)
+    plan = zip(pairwise(widths), neurons, pools, strict=True)
+    return [ConvUnit(*chans, 3, neuron=spec, pool=pool) for chans, spec, pool in plan]
+
+
+def token_features(dim: int, depth: int, pools: Sequence[bool]) -> list[dict[str, Any]]:
+    """The `feature_info` of a transformer whose features are the tokens after `stem` and after each of its `blocks`.
+
+    Raises:
+        ValueError: If depth < 1.
+    """
+    if depth < 1:
+        raise ValueError(f"depth is the number of blocks and must be >= 1, found {depth}.")
+    modules = ["stem", *(f"blocks.{index}" for index in range(depth))]
+    return [{"num_chs": dim, "reduction": 2 ** sum(pools), "module": module} for module in modules]
 
 
 def attention_neuron(neuron: NeuronSpec, num_features: int) -> Neuron:
