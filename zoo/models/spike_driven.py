@@ -156,7 +156,7 @@ def _cifar_cfg(**changes: Any) -> dict[str, Any]:
 
 
 def _dvs_cfg(side: int, **changes: Any) -> dict[str, Any]:
-    shapes = {"input_size": (2, side, side), "min_input_size": (2, 16, 16)}
+    shapes = {"input_size": (2, side, side), "min_input_size": (2, 32, 32)}
     return _cfg(**{"num_classes": 10, **shapes, "mean": (0.0, 0.0), "std": (1.0, 1.0), **changes})
 
 
@@ -167,7 +167,7 @@ default_cfgs = generate_default_cfgs(
         "spike_driven_8_512": _cfg(),
         "spike_driven_10_512": _cfg(),
         "spike_driven_8_768": _cfg(),
-        "spike_driven_tiny": _cfg(num_classes=10),
+        "spike_driven_tiny": _cfg(num_classes=10, min_input_size=(3, 64, 64)),  # in fewer tokens no key meets a value
         "spike_driven_cifar_2_256": _cifar_cfg(),
         "spike_driven_cifar_2_512": _cifar_cfg(),
         "spike_driven_cifar_tiny": _cifar_cfg(),
@@ -221,7 +221,7 @@ def spike_driven_8_768(pretrained: bool = False, **kwargs: Any) -> SpikeDrivenTr
 
 @register_model
 def spike_driven_tiny(pretrained: bool = False, **kwargs: Any) -> SpikeDrivenTransformer:
-    """The form for ImageNet with 2 blocks of 64 channels, for images of 32 to 64 pixels: 163,666 parameters."""
+    """The form for ImageNet with 2 blocks of 64 channels, for images from 64 pixels: 163,666 parameters."""
     return _create("spike_driven_tiny", pretrained, TINY, kwargs)
 
 
@@ -257,5 +257,5 @@ def spike_driven_dvsgesture_2_256(pretrained: bool = False, **kwargs: Any) -> Sp
 
 @register_model
 def spike_driven_dvs_tiny(pretrained: bool = False, **kwargs: Any) -> SpikeDrivenTransformer:
-    """The form for DVS128 Gesture with 2 blocks of 64 channels, for frames of 16 to 64 pixels: 163,594 parameters."""
+    """The form for DVS128 Gesture with 2 blocks of 64 channels, for frames of 32 to 64 pixels: 163,594 parameters."""
     return _create("spike_driven_dvs_tiny", pretrained, {**GESTURE, **TINY}, kwargs)
