@@ -139,7 +139,7 @@ def _cfg(**changes: Any) -> dict[str, Any]:
     return {
         "num_classes": 1000,
         "input_size": (3, 224, 224),
-        "min_input_size": (3, 32, 32),
+        "min_input_size": (3, 112, 112),  # with fewer tokens the attention of a new net may be silent
         "interpolation": "bicubic",
         "mean": (0.485, 0.456, 0.406),
         "std": (0.229, 0.224, 0.225),
@@ -152,11 +152,11 @@ def _cfg(**changes: Any) -> dict[str, Any]:
 
 
 def _cifar_cfg(**changes: Any) -> dict[str, Any]:
-    return _cfg(num_classes=10, input_size=(3, 32, 32), min_input_size=(3, 16, 16), **changes)
+    return _cfg(**{"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 32, 32), **changes})
 
 
 def _dvs_cfg(side: int, **changes: Any) -> dict[str, Any]:
-    shapes = {"input_size": (2, side, side), "min_input_size": (2, 32, 32)}
+    shapes = {"input_size": (2, side, side), "min_input_size": (2, side, side)}
     return _cfg(**{"num_classes": 10, **shapes, "mean": (0.0, 0.0), "std": (1.0, 1.0), **changes})
 
 
@@ -167,13 +167,13 @@ default_cfgs = generate_default_cfgs(
         "spike_driven_8_512": _cfg(),
         "spike_driven_10_512": _cfg(),
         "spike_driven_8_768": _cfg(),
-        "spike_driven_tiny": _cfg(num_classes=10, min_input_size=(3, 64, 64)),  # in fewer tokens no key meets a value
+        "spike_driven_tiny": _cfg(num_classes=10, min_input_size=(3, 64, 64)),
         "spike_driven_cifar_2_256": _cifar_cfg(),
         "spike_driven_cifar_2_512": _cifar_cfg(),
-        "spike_driven_cifar_tiny": _cifar_cfg(),
+        "spike_driven_cifar_tiny": _cifar_cfg(min_input_size=(3, 16, 16)),
         "spike_driven_cifar10dvs_2_256": _dvs_cfg(64),
         "spike_driven_dvsgesture_2_256": _dvs_cfg(128, num_classes=11),
-        "spike_driven_dvs_tiny": _dvs_cfg(64),
+        "spike_driven_dvs_tiny": _dvs_cfg(64, min_input_size=(2, 32, 32)),
     }
 )
 

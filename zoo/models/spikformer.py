@@ -111,7 +111,7 @@ def _cfg(**changes: Any) -> dict[str, Any]:
     return {
         "num_classes": 1000,
         "input_size": (3, 224, 224),
-        "min_input_size": (3, 32, 32),
+        "min_input_size": (3, 112, 112),  # with fewer tokens the attention of a new net may be silent
         "interpolation": "bicubic",
         "mean": (0.485, 0.456, 0.406),
         "std": (0.229, 0.224, 0.225),
@@ -124,12 +124,12 @@ def _cfg(**changes: Any) -> dict[str, Any]:
 
 
 def _cifar_cfg(**changes: Any) -> dict[str, Any]:
-    return _cfg(num_classes=10, input_size=(3, 32, 32), min_input_size=(3, 16, 16), **changes)
+    return _cfg(**{"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 32, 32), **changes})
 
 
 def _dvs_cfg(**changes: Any) -> dict[str, Any]:
-    shapes = {"num_classes": 10, "input_size": (2, 128, 128), "min_input_size": (2, 32, 32)}
-    return _cfg(**shapes, mean=(0.0, 0.0), std=(1.0, 1.0), **changes)
+    shapes = {"num_classes": 10, "input_size": (2, 128, 128), "min_input_size": (2, 128, 128)}
+    return _cfg(**{**shapes, "mean": (0.0, 0.0), "std": (1.0, 1.0), **changes})
 
 
 default_cfgs = generate_default_cfgs(
@@ -139,13 +139,13 @@ default_cfgs = generate_default_cfgs(
         "spikformer_8_512": _cfg(),
         "spikformer_10_512": _cfg(),
         "spikformer_8_768": _cfg(),
-        "spikformer_tiny": _cfg(num_classes=10),
+        "spikformer_tiny": _cfg(num_classes=10, min_input_size=(3, 32, 32)),
         "spikformer_cifar_4_384": _cifar_cfg(),
         "spikformer_cifar_4_256": _cifar_cfg(),
         "spikformer_cifar_2_384": _cifar_cfg(),
-        "spikformer_cifar_tiny": _cifar_cfg(),
+        "spikformer_cifar_tiny": _cifar_cfg(min_input_size=(3, 16, 16)),
         "spikformer_dvs_2_256": _dvs_cfg(),
-        "spikformer_dvs_tiny": _dvs_cfg(),
+        "spikformer_dvs_tiny": _dvs_cfg(min_input_size=(2, 32, 32)),
     }
 )
 
