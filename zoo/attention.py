@@ -125,7 +125,7 @@ class SpikeAttention(nn.Module):
     Raises:
         ValueError: If the heads do not divide the channels.
 
-    Source: Zhou et al. 2023, Spikformer, arXiv:2209.15425, equations 5 to 7.
+    Source: Zhou et al. 2023, Spikformer, arXiv:2209.15425 (Spiking Self Attention).
     """
 
     def __init__(self, dim: int, heads: int, scale: float, neuron: NeuronSpec) -> None:

@@ -40,7 +40,8 @@ class SpikeDrivenAttention(nn.Module):
     Args:
         dim: Channels.
         neuron: In JSON; that of m takes the threshold 0.5.
-        dilate: Whether k, v, k * v and q * m each go through a 3x3 max-pool of stride 1, as in the nets for events.
+        dilate: Whether k, v, k * v and q * m each go through a 3x3 max-pool of stride 1, as in the nets for events,
+            here all four over the pixels of the map (not compared with the released code).
     """
 
     def __init__(self, dim: int, neuron: NeuronSpec, dilate: bool = False) -> None:
