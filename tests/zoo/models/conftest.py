@@ -1,4 +1,4 @@
-"""The independent reference of the convolutional students: one step of one layer at a time, in float64."""
+"""The independent reference of the students of images: one step of one layer at a time, in float64."""
 
 import pytest
 import torch
@@ -27,15 +27,31 @@ class Walk:
         mean, var, gain, bias = (self.weights[f"{name}.{key}"].view(-1, 1, 1) for key in keys)
         return (x - mean) / (var + 1e-5).sqrt() * gain + bias
 
-    def fire(self, x, name):
+    def fire(self, x, name, threshold=None):
         """A leaky neuron, reset to 0; with a learned leak where the student has one."""
-        decay, gain = self.decay, self.gain
+        decay, gain, threshold = self.decay, self.gain, threshold or self.threshold
         if f"{name}.w" in self.weights:
             gain = 1 / (1 + torch.exp(-self.weights[f"{name}.w"]))
             decay = 1 - gain
         h = decay * self.potentials.get(name, 0) + gain * x
-        self.potentials[name] = torch.where(h >= self.threshold, 0.0, h)
-        return (h >= self.threshold).double()
+        self.potentials[name] = torch.where(h >= threshold, 0.0, h)
+        return (h >= threshold).double()
+
+    def unit(self, x, name):
+        """The current of a `zoo.attention.ConvUnit`."""
+        return self.norm(self.conv(x, f"{name}.conv"), f"{name}.bn")
+
+    def spikes(self, x, name):
+        """A `ConvUnit` that fires."""
+        return self.fire(self.unit(x, name), f"{name}.act")
+
+    def attend(self, q, k, v, heads, scale):
+        """Scale (q k^T) v of maps [N, C, H, W], head by head."""
+        parts = []
+        for a, b, c in zip(*(x.chunk(heads, 1) for x in (q, k, v)), strict=True):
+            similarity = torch.einsum("ncij,nckl->nijkl", a, b)
+            parts.append(scale * torch.einsum("nijkl,nckl->ncij", similarity, c))
+        return torch.cat(parts, 1)
 
     def linear(self, x, name):
         """With bias."""
