@@ -74,7 +74,7 @@ class DistillationModule(ClassifierModule):
             objective.build(network.feature_info, self.teacher.feature_info)
         self.init_from_teacher = init_from_teacher
         if init_from_teacher:  # refuses a teacher of another topology now
-            copy_weights(network, getattr(self.teacher, "model", self.teacher))
+            copy_weights(network, self.teacher)
         self.val_agreement, self.test_agreement = self.make_accuracy(), self.make_accuracy()
         self.test_teacher_acc = self.make_accuracy()
 

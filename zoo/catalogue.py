@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .checkpoint import noise_input
-from .hub import create_model, list_models, recorded_results
+from .hub import create_model, published, recorded_results
 from .model import Network, SpikingModel, to_sequence
 
 COLUMNS = ("name", "kind", "parameters", "T", "input", "dense MACs", "paper", "original code", "published", "ours")
@@ -50,7 +50,7 @@ def row(name: str, registry: str | None) -> tuple[str, ...] | None:
         in_words(dense_macs(name, model)),
         f"[{paper}]({site}/{paper.removeprefix('doi:')})" if paper else "",
         facts.get("original code", ""),
-        facts.get("published", ""),
+        cfg.get("description") or "",
         "; ".join(own_results(name, registry)),
     )
 
@@ -74,10 +74,11 @@ def in_words(count: int) -> str:
 
 
 def own_results(name: str, registry: str | None) -> list[str]:
-    """Test accuracies of the published checkpoints of an architecture, by tag."""
+    """Test accuracies of the published checkpoints of an architecture, by tag; of those on this machine."""
     found = []
-    for checkpoint in list_models(f"{name}.*", pretrained=True, registry=registry):
-        metrics: dict[str, Any] = recorded_results(checkpoint, registry).get("metrics", {})
-        if "test/acc" in metrics:
-            found.append(f"{checkpoint.partition('.')[2]} {100 * metrics['test/acc']:.1f} %")
+    for checkpoint, place in published(registry).items():
+        architecture, _, tag = checkpoint.partition(".")
+        if architecture == name and place.startswith("local-dir:"):
+            metrics: dict[str, Any] = recorded_results(checkpoint, registry).get("metrics", {})
+            found += [f"{tag} {100 * metrics['test/acc']:.1f} %"] if "test/acc" in metrics else []
     return found

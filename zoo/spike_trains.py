@@ -51,8 +51,11 @@ def check_hidden(hidden: Sequence[int]) -> None:
         raise ValueError(f"hidden is the number of neurons of every hidden layer, each >= 1, found {list(hidden)}.")
 
 
-def spike_train_cfg(in_chans: int, num_classes: int, paper: str) -> dict[str, Any]:
-    """A row of `default_cfgs`, timm's description of a student of F = in_chans spike trains and K classes."""
+def spike_train_cfg(in_chans: int, num_classes: int, paper: str, code: str, **changes: Any) -> dict[str, Any]:
+    """A row of `default_cfgs`, timm's description of a student of F = in_chans spike trains and K classes.
+
+    `code` is the licence of the authors' code.
+    """
     return {
         "num_classes": num_classes,
         "input_size": (in_chans, 1, 1),  # timm insists on three numbers
@@ -60,6 +63,8 @@ def spike_train_cfg(in_chans: int, num_classes: int, paper: str) -> dict[str, An
         "std": (1.0,) * in_chans,
         "classifier": "fc",
         "paper_ids": paper,
+        "notes": ("kind: spike trains", f"original code: {code}"),
+        **changes,
     }
 
 

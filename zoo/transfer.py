@@ -15,6 +15,7 @@ from .fold import Feeds
 from .model import Network, SpikingModel, evaluating, read, spiking_neurons, to_sequence
 from .neurons import Neuron
 from .neurons.base import LeakyNeuron
+from .teacher import StillModel
 
 Layer = nn.Conv2d | nn.Linear | _BatchNorm
 
@@ -61,7 +62,7 @@ def init_from_teacher(
     """
     if not batches or not 0 < percentile <= 100:
         raise ValueError(f"Give a batch or more, and a percentile in (0, 100]; found {len(batches)} and {percentile}.")
-    done = copy_weights(student, getattr(teacher, "model", teacher))
+    done = copy_weights(student, teacher)
     batches = [to_sequence(x, student.sequence_ndim) for x in batches]
     scale_currents(student, batches[0], percentile)
     calibrate(student, batches)
@@ -91,12 +92,13 @@ def signature(layer: Layer, first: bool) -> tuple[Any, ...]:
 
 
 @torch.no_grad()
-def copy_weights(student: nn.Module, teacher: nn.Module) -> Transfer:
+def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     """Copy what matches; see `init_from_teacher`."""
+    teacher = teacher.model if isinstance(teacher, StillModel) else teacher
     ours, theirs = layers(student), layers(teacher)
     marks = [[signature(layer, index == 0) for index, layer in enumerate(side.values())] for side in (ours, theirs)]
-    copied = {}
-    for start, other, size in SequenceMatcher(None, *marks, autojunk=False).get_matching_blocks():
+    copied: dict[str, str] = {}
+    for start, other, size in SequenceMatcher(None, marks[0], marks[1], autojunk=False).get_matching_blocks():
         copied |= dict(zip([*ours][start : start + size], [*theirs][other : other + size], strict=True))
     convolutions = [name for name, layer in ours.items() if isinstance(layer, nn.Conv2d)]
     if sum(name in copied for name in convolutions) * 2 < len(convolutions):
@@ -139,8 +141,8 @@ def scale_currents(student: SpikingModel, x: Tensor, percentile: float) -> None:
             if strongest > 0:
                 numbers = neuron.dynamics() if isinstance(neuron, LeakyNeuron) else None
                 enough = numbers.threshold / numbers.gain if numbers else neuron.v_threshold
-                norm.weight *= enough / strongest
-                norm.bias *= enough / strongest
+                norm.weight.mul_(enough / strongest)
+                norm.bias.mul_(enough / strongest)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 import torch
 
 import zoo
-from zoo.catalogue import COLUMNS, catalogue, dense_macs, in_words
+from zoo.catalogue import COLUMNS, catalogue, dense_macs, in_words, own_results
 
 
 def cells(line):
@@ -33,12 +33,9 @@ def test_operations_by_hand():
     assert dense_macs("spiking_vgg_tiny", model) == 9 * 3 * 32 * pixels[0] + 5 * later
 
 
-def test_our_own_results_are_those_of_the_registry(registry, tmp_path):
-    (results := registry / "sew_resnet_tiny.noise/results.json").write_text('{"metrics": {"test/acc": 0.875}}')
-    from zoo.catalogue import own_results
-
-    assert results.exists()
-    assert own_results("sew_resnet_tiny", str(registry)) == ["noise 87.5 %"]
+def test_our_own_results_are_those_of_the_registry(original, registry):
+    zoo.publish(original, registry / "sew_resnet_tiny.tested", results={"metrics": {"test/acc": 0.875}})
+    assert own_results("sew_resnet_tiny", str(registry)) == ["tested 87.5 %"]
     assert own_results("sew_resnet8", str(registry)) == []
 
 

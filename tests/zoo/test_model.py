@@ -223,6 +223,8 @@ def test_shapes(name):
     if model.sequence_ndim == 3:  # EventProp follows the numbers
         model, bare = zoo.create_model(name), zoo.create_model(name, num_classes=0)
     x = x.to(next(model.parameters()).device)
+    if model.sequence_ndim >= 4:
+        model.num_steps = bare.num_steps = 1
     features = model.train().forward_intermediates(x, intermediates_only=True)
     for feature, info in zip(features, model.feature_info, strict=True):
         assert feature.shape[1] == x.shape[1]

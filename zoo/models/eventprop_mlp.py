@@ -131,7 +131,10 @@ def check_layers(hidden: Sequence[int], readout: str, init: Sequence[Sequence[fl
 
 PAPER = "doi:10.1038/s41598-021-91786-z"
 default_cfgs = generate_default_cfgs(
-    {name: spike_train_cfg(5, 3, PAPER) for name in ("eventprop_mlp_200", "eventprop_rnn_256", "eventprop_mlp_tiny")}
+    {
+        name: spike_train_cfg(5, 3, PAPER, "not looked up")
+        for name in ("eventprop_mlp_200", "eventprop_rnn_256", "eventprop_mlp_tiny")
+    }
 )
 
 

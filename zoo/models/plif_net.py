@@ -129,6 +129,7 @@ def _cfg(side: int, chans: int = 2, **changes: Any) -> dict[str, Any]:
         "first_conv": "encoder.conv",
         "classifier": "fc",
         "paper_ids": "arXiv:2007.05785",
+        "notes": ("kind: convolutional", "original code: not looked up"),
         "paper_name": "Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
         **changes,
     }
@@ -136,10 +137,12 @@ def _cfg(side: int, chans: int = 2, **changes: Any) -> dict[str, Any]:
 
 default_cfgs = generate_default_cfgs(
     {
-        "plif_nmnist": _cfg(34),
-        "plif_cifar10dvs": _cfg(128),
-        "plif_dvsgesture": _cfg(128, num_classes=11),
-        "plif_cifar10": _cfg(32, chans=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        "plif_nmnist": _cfg(34, description="99.61 % N-MNIST, T = 10"),
+        "plif_cifar10dvs": _cfg(128, description="74.8 % CIFAR10-DVS, T = 20"),
+        "plif_dvsgesture": _cfg(128, num_classes=11, description="97.57 % DVS128 Gesture, T = 20"),
+        "plif_cifar10": _cfg(
+            32, chans=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), description="93.50 % CIFAR-10, T = 8"
+        ),
         "plif_dvs_tiny": _cfg(16),
     }
 )

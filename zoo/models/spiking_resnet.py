@@ -130,12 +130,15 @@ def _cfg(**changes: Any) -> dict[str, Any]:
         "first_conv": "conv1",
         "classifier": "fc",
         "paper_ids": "arXiv:2011.05280",
+        "notes": ("kind: convolutional", "original code: MIT"),
         "paper_name": "Going Deeper With Directly-Trained Larger Spiking Neural Networks",
         **changes,
     }
 
 
-default_cfgs = generate_default_cfgs({"spiking_resnet19": _cfg(), "spiking_resnet_tiny": _cfg()})
+default_cfgs = generate_default_cfgs(
+    {"spiking_resnet19": _cfg(description="94.44 % CIFAR-10, T = 4"), "spiking_resnet_tiny": _cfg()}
+)
 
 
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikingResNet:

@@ -155,6 +155,7 @@ def _cfg(**changes: Any) -> dict[str, Any]:
         "first_conv": "encoder.conv",
         "classifier": "fc",
         "paper_ids": "arXiv:1409.1556",
+        "notes": ("kind: convolutional", "original code: no one original"),
         **changes,
     }
 

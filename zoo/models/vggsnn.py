@@ -102,13 +102,17 @@ def _cfg(**changes: Any) -> dict[str, Any]:
         "first_conv": "encoder.conv",
         "classifier": "fc",
         "paper_ids": "arXiv:2202.11946",
+        "notes": ("kind: convolutional", "original code: MIT"),
         "paper_name": "Temporal Efficient Training of Spiking Neural Network via Gradient Re-weighting",
         **changes,
     }
 
 
 default_cfgs = generate_default_cfgs(
-    {"vggsnn": _cfg(), "vggsnn_tiny": _cfg(input_size=(2, 16, 16), min_input_size=(2, 16, 16))}
+    {
+        "vggsnn": _cfg(description="83.17 % CIFAR10-DVS, T = 10, augmented"),
+        "vggsnn_tiny": _cfg(input_size=(2, 16, 16), min_input_size=(2, 16, 16)),
+    }
 )
 
 
