@@ -17,6 +17,7 @@ import statistics
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,15 +114,16 @@ def ways(model: Network, batch: int) -> dict[str, Callable[[], None]]:
     def bptt() -> None:
         TET()(read(model, x), None, target).backward()
 
-    def sltt() -> None:
-        SLTT().learn(learner(model), x, target, 1.0)
+    def sltt(k: int | None = None) -> None:
+        SLTT(k).learn(learner(model), x, target, 1.0)
 
     def lossless() -> None:
         model.set_grad_checkpointing()
         bptt()
         model.set_grad_checkpointing(False)
 
-    return {"BPTT": bptt, "SLTT": sltt, "lossless": lossless}
+    half = partial(sltt, max(model.num_steps // 2, 1))
+    return {"BPTT": bptt, "SLTT": sltt, "SLTT-K": half, "lossless": lossless}
 
 
 def make(name: str, steps: int, tau: float = 2.0, decay_input: bool = True) -> Network:
@@ -195,12 +197,14 @@ def main() -> None:
         for (way, t), size in megabytes.items():
             end = f" {1e3 * times[way]:8.0f} ms" if t == 10 else ""
             print(f"{name:20} {way:8}  T = {t:2}  {size:9.1f} MB held {end}")
+        print(f"{name:20} SLTT-K    T = 10, learning from 5 steps    {1e3 * times['SLTT-K']:8.0f} ms")
         for way, size in whole.items():
             print(f"{name:20} {way:8}  T = 10  {size:9.1f} MB alive {1e3 * times[way]:8.0f} ms")
         found = {
             "sltt_over_bptt_T10": megabytes["SLTT", 10] / megabytes["BPTT", 10],
             "sltt_T32_over_T2": megabytes["SLTT", 32] / megabytes["SLTT", 2],
             "sltt_time_over_bptt": times["SLTT"] / times["BPTT"],
+            "sltt_k5_time_over_bptt": times["SLTT-K"] / times["BPTT"],
             "lossless_over_bptt": whole["lossless"] / whole["BPTT"],
             "lossless_time_over_bptt": times["lossless"] / times["BPTT"],
         }

@@ -75,7 +75,8 @@ def init_from_teacher(
                 )
                 for network in (student, teacher)
             )
-            student.get_submodule(classifier).weight.mul_(theirs.mean() / ours.mean().clamp(min=1e-6))
+            fc: Any = student.get_submodule(classifier)
+            fc.weight.mul_(theirs.mean() / ours.mean().clamp(min=1e-6))
     return done
 
 
