@@ -106,7 +106,7 @@ def test_gradient_equals_the_chain_rule_by_hand(setting, detach):
     np.testing.assert_allclose(x.grad.numpy(), expected, rtol=1e-4 if setting["name"] == "plif" else 1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", sorted(set(NEURONS) - {"integer"}))  # which rounds: test_integer.py
 def test_fires_at_equality(name):
     neuron = make_neuron({"name": name, "v_threshold": 0.5}, num_features=1)
     if name in ("adlif", "radlif"):
