@@ -54,10 +54,11 @@ class DualSpikeAttention(nn.Module):
     r"""Dual spike self-attention (DSSA): [T, N, C, H, W] membranes -> the same shape.
 
         S = neuron(x),   [Y1, Y2] = norm(conv_p(S)) of every head
-        A = neuron(Y1^T S / sqrt(rate_S d)),   O = neuron(Y2 A / sqrt(rate_A n))
+        A = neuron(S^T Y1 / sqrt(rate_S d)),   O = neuron((A Y2^T)^T / sqrt(rate_A n))
         x + norm(conv_1(O))
 
-    Each product has spikes on one side. conv_p has kernel and stride p; n = HW / p^2 are its positions, d = C / heads.
+    The first factor of each product is spikes, the second is not. conv_p has kernel and stride p; n = HW / p^2 are its
+    positions, d = C / heads.
 
     Args:
         dim: Channels C.
@@ -81,10 +82,10 @@ class DualSpikeAttention(nn.Module):
         spikes = self.act(x)
         y = over_time(spikes, self.conv, self.bn)
         y1, y2 = y.flatten(3).unflatten(2, (self.num_heads, -1)).chunk(2, 3)  # [T, N, heads, d, n]
-        s = spikes.flatten(3).unflatten(2, (self.num_heads, -1))  # [T, N, heads, d, HW]
-        attn = self.matmul1(y1.transpose(-1, -2), s)
-        attn = self.attn_act(self.scale1(attn, s, fan_in=s.shape[3]))  # [T, N, heads, n, HW]
-        out = self.scale2(self.matmul2(y2, attn), attn, fan_in=attn.shape[3])  # [T, N, heads, d, HW]
+        s = spikes.flatten(3).unflatten(2, (self.num_heads, -1)).transpose(-1, -2)  # [T, N, heads, HW, d]
+        attn = self.attn_act(self.scale1(self.matmul1(s, y1), s, fan_in=s.shape[4]))  # [T, N, heads, HW, n]
+        out = self.matmul2(attn, y2.transpose(-1, -2))
+        out = self.scale2(out, attn, fan_in=attn.shape[4]).transpose(-1, -2)  # [T, N, heads, d, HW]
         return x + self.proj(out.flatten(2, 3).unflatten(-1, x.shape[3:]))
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import zoo
+from zoo.energy import measure
 from zoo.layers import MatMul
 from zoo.model import silent_layers
 from zoo.models.spiking_resformer import RateScale
@@ -138,6 +139,16 @@ def test_neurons_and_products_of_the_paper():
 
 
 ATAN = "surrogate=ATan(alpha=2.0))"
+
+
+@torch.no_grad()
+def test_products_are_accumulations(liven):
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    cost = measure(liven(zoo.create_model("spiking_resformer_tiny"), x), [x])
+    products = [layer for layer in cost.layers if layer.kind == "MatMul"]
+    assert len(products) == 2 * 3
+    assert all(layer.acs > 0 and layer.macs == 0 and layer.input_density < 1 for layer in products)
+    assert {layer.name for layer in cost.layers if layer.macs} == {"conv1", "fc"}
 
 
 def test_a_new_classifier_has_no_bias_either():
