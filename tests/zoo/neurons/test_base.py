@@ -224,7 +224,7 @@ def test_the_listed_arguments_are_those_of_the_neuron(name):
         return set(str(error.value).removesuffix(".").split("Accepted: ")[1].split(", "))
 
     accepted, units = listed(name), {"num_features": 3} if "num_features" in listed(name) else {}
-    values = {"detach_reset": True, "surrogate": "sigmoid", "decay_input": False, "self_connections": True}
+    values = {"detach_reset": True, "surrogate": "sigmoid", "decay_input": False, "self_connections": True, "levels": 2}
     for argument in accepted - {"num_features"}:
         arguments = {**units, argument: values.get(argument, 0.5 if argument in ("leak", "v_reset") else 2.0)}
         make_neuron({"name": name, **arguments})
