@@ -38,8 +38,8 @@ def units(walk):
     """Layers of integer units: no potential is left behind."""
 
     class Units(walk):
-        def fire(self, name, current, threshold=1.0):
-            return (current / threshold).clamp(0, 4).round() / 4
+        def fire(self, x, name, threshold=1.0):
+            return (x / threshold).clamp(0, 4).round() / 4
 
     return Units
 
@@ -48,38 +48,38 @@ def simulate(walk, x, depths, heads):
     """Logits [N, K] of the paper's table."""
 
     def separable(name, x):
-        y = walk.current(f"{name}.0", x)
-        y = walk.current(f"{name}.1", y, groups=y.shape[1])
-        return x + walk.current(f"{name}.2", y)
+        y = walk.current(x, f"{name}.0")
+        y = walk.current(y, f"{name}.1", groups=y.shape[1])
+        return x + walk.current(y, f"{name}.2")
 
     def attention(name, x):
-        s = walk.fire(f"{name}.act", x)
-        q, k, v = (walk.spikes(f"{name}.branch.{part}", s) for part in "qkv")
+        s = walk.fire(x, f"{name}.act")
+        q, k, v = (walk.spikes(s, f"{name}.branch.{part}") for part in "qkv")
         d = x.shape[1] / heads
-        a = walk.fire(f"{name}.branch.attention", walk.attend(q, k, v, heads, 2 / d**0.5))
-        return x + walk.unit(f"{name}.branch.proj", a)
+        a = walk.fire(walk.attend(q, k, v, heads, 2 / d**0.5), f"{name}.branch.attention")
+        return x + walk.unit(a, f"{name}.branch.proj")
 
-    x = walk.norm("bn1", walk.conv("conv1", x, stride=2))
+    x = walk.norm(walk.conv(x, "conv1", stride=2), "bn1")
     for stage, depth in enumerate(depths):
-        x = walk.current(f"stages.{stage}.0", x, stride=1 if stage == 4 else 2) if stage else x
+        x = walk.current(x, f"stages.{stage}.0", stride=1 if stage == 4 else 2) if stage else x
         for number in range(depth):
             name = f"stages.{stage}.{(stage > 0) + number}"
             x = separable(f"{name}.0", x)
             x = attention(f"{name}.1", x) if stage > 2 else x
             last = f"{name}.2" if stage > 2 else f"{name}.1"
-            x = x + walk.current(f"{last}.1", walk.current(f"{last}.0", x))
-    return walk.classify(x.mean((2, 3)))
+            x = x + walk.current(walk.current(x, f"{last}.0"), f"{last}.1")
+    return walk.linear(x.mean((2, 3)), "fc")
 
 
 @torch.no_grad()
-def test_equals_the_paper(units, liven):
+def test_equals_the_paper(units, calibrate):
     depths = (1, 2, 1, 2, 1)
     arguments = {"dims": (8, 8, 20, 24), "depths": depths, "num_heads": 4, "scale": 1.0}
     model = zoo.create_model("e_spikeformer_tiny", num_classes=5, **arguments)
     x = torch.randn(3, 3, 44, 36, dtype=torch.float64)
-    model = liven(model, x)
+    model = calibrate(model, x)
     assert silent_layers(model, x) == [], "the test would see nothing"
-    expected = simulate(units(model.state_dict()), x, depths, heads=4)
+    expected = simulate(units(model), x, depths, heads=4)
     torch.testing.assert_close(model(x), expected, atol=1e-9, rtol=1e-9)
 
 
@@ -93,9 +93,9 @@ def test_its_units_have_levels_and_no_time(count):
 
 
 @torch.no_grad()
-def test_shown_for_longer_it_says_the_same(liven):
+def test_shown_for_longer_it_says_the_same(calibrate):
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    model = liven(zoo.create_model("e_spikeformer_tiny"), x)
+    model = calibrate(zoo.create_model("e_spikeformer_tiny"), x)
     once = model(x)
     model.num_steps = 3
     torch.testing.assert_close(model.forward_sequence(x[None]), once.expand(3, -1, -1), atol=1e-12, rtol=1e-12)

@@ -54,8 +54,8 @@ def test_parameters_of_the_tiny_ones_in_closed_form(count):
 
 def embed(walk, name, x, main, shortcut):
     """Two branches of one neuron's spikes, added."""
-    s = walk.fire(f"{name}.act", x)
-    return main(f"{name}.main", s) + shortcut(f"{name}.shortcut", s)
+    s = walk.fire(x, f"{name}.act")
+    return main(s, f"{name}.main") + shortcut(s, f"{name}.shortcut")
 
 
 def pooled(x):
@@ -63,17 +63,17 @@ def pooled(x):
 
 
 def embed_max(walk, name, x):
-    def main(name, s):
-        return walk.current(f"{name}.1", pooled(walk.unit(f"{name}.0", s)))
+    def main(s, name):
+        return walk.current(pooled(walk.unit(s, f"{name}.0")), f"{name}.1")
 
-    return embed(walk, name, x, main, lambda name, s: pooled(walk.unit(name, s)))
+    return embed(walk, name, x, main, lambda s, name: pooled(walk.unit(s, name)))
 
 
 def embed_imagenet(walk, name, x):
-    def main(name, s):
-        return walk.current(f"{name}.1", walk.unit(f"{name}.0", s, stride=2))
+    def main(s, name):
+        return walk.current(walk.unit(s, f"{name}.0", stride=2), f"{name}.1")
 
-    return embed(walk, name, x, main, lambda name, s: walk.unit(name, s, stride=2))
+    return embed(walk, name, x, main, lambda s, name: walk.unit(s, name, stride=2))
 
 
 def embed_cifar(walk, name, x):
@@ -81,11 +81,11 @@ def embed_cifar(walk, name, x):
 
 
 def embed_dvs(walk, name, x):
-    def main(name, s):
-        return pooled(walk.current(f"{name}.1", pooled(walk.unit(f"{name}.0", s))))
+    def main(s, name):
+        return pooled(walk.current(pooled(walk.unit(s, f"{name}.0")), f"{name}.1"))
 
-    x = pooled(walk.current(f"{name}.0", x))
-    return embed(walk, f"{name}.1", x, main, lambda name, s: walk.unit(name, s, stride=4))
+    x = pooled(walk.current(x, f"{name}.0"))
+    return embed(walk, f"{name}.1", x, main, lambda s, name: walk.unit(s, name, stride=4))
 
 
 STEMS = {"imagenet": (2, embed_imagenet), "cifar": (1, embed_cifar), "dvs": (1, embed_dvs)}
@@ -96,20 +96,20 @@ def simulate(walk, frames, stem, depths, kernels, heads, scale):
     logits = []
     for frame in frames:
         stride, first = STEMS[stem]
-        x = walk.norm("bn1", walk.conv("conv1", frame, stride=stride))
+        x = walk.norm(walk.conv(frame, "conv1", stride=stride), "bn1")
         for stage, depth in enumerate(depths):
             x = (embed_max if stage else first)(walk, f"stages.{stage}.0", x)
             for number in range(1, depth + 1):
                 name = f"stages.{stage}.{number}"
                 if stage == len(kernels):
-                    s = walk.fire(f"{name}.attn.act", x)
-                    q, k, v = (walk.spikes(f"{name}.attn.branch.{part}", s) for part in "qkv")
-                    a = walk.fire(f"{name}.attention", walk.attend(q, k, v, heads, scale), threshold=0.5)
-                    x = x + walk.unit(f"{name}.attn.branch.proj", a)
+                    s = walk.fire(x, f"{name}.attn.act")
+                    q, k, v = (walk.spikes(s, f"{name}.attn.branch.{part}") for part in "qkv")
+                    a = walk.fire(walk.attend(q, k, v, heads, scale), f"{name}.attention", threshold=0.5)
+                    x = x + walk.unit(a, f"{name}.attn.branch.proj")
                 elif kernels[stage]:
-                    x = x + walk.current(f"{name}.attn.0", x, groups=x.shape[1])
-                x = x + walk.current(f"{name}.mlp.1", walk.current(f"{name}.mlp.0", x))
-        logits.append(walk.classify(walk.fire("head", x.mean((2, 3)))))
+                    x = x + walk.current(x, f"{name}.attn.0", groups=x.shape[1])
+                x = x + walk.current(walk.current(x, f"{name}.mlp.0"), f"{name}.mlp.1")
+        logits.append(walk.linear(walk.fire(x.mean((2, 3)), "head"), "fc"))
     return torch.stack(logits)
 
 
@@ -122,13 +122,13 @@ def simulate(walk, frames, stem, depths, kernels, heads, scale):
     ],
 )
 @torch.no_grad()
-def test_equals_the_paper_step_by_step(walk, liven, name, stem, depths, kernels):
+def test_equals_the_paper_step_by_step(walk, calibrate, name, stem, depths, kernels):
     dims = (8, 16, 24)[-len(depths) :]
     model = zoo.create_model(name, dims=dims, depths=depths, num_heads=4, scale=0.5, num_classes=5)
     x = torch.randn(4 if stem == "dvs" else 1, 2, model.in_chans, 41, 36, dtype=torch.float64)
-    model = liven(model, x)
+    model = calibrate(model, x)
     model.num_steps = 4
-    expected = simulate(walk(model.state_dict()), x.expand(4, *x.shape[1:]), stem, depths, kernels, 4, 0.5)
+    expected = simulate(walk(model), x.expand(4, *x.shape[1:]), stem, depths, kernels, 4, 0.5)
     assert silent_layers(model, x) == [], "the test would see nothing"
     torch.testing.assert_close(model.forward_sequence(x), expected, atol=1e-9, rtol=1e-9)
 

@@ -42,55 +42,55 @@ def test_parameters_of_the_tiny_one_in_closed_form(count):
 
 def rep(walk, name, x):
     """`RepConv` without a border of its own: the norm makes it out of the zeros around the input."""
-    y = walk.norm(f"{name}.bn1", walk.conv(f"{name}.pointwise1", F.pad(x, (1, 1, 1, 1))))
-    y = walk.conv(f"{name}.depthwise", y, padding=0, groups=y.shape[1])
-    return walk.norm(f"{name}.bn2", walk.conv(f"{name}.pointwise2", y))
+    y = walk.norm(walk.conv(F.pad(x, (1, 1, 1, 1)), f"{name}.pointwise1"), f"{name}.bn1")
+    y = walk.conv(y, f"{name}.depthwise", padding=0, groups=y.shape[1])
+    return walk.norm(walk.conv(y, f"{name}.pointwise2"), f"{name}.bn2")
 
 
 def conv_block(walk, name, x):
     """Separable convolution, then two full ones."""
-    y = walk.current(f"{name}.0.0", x)
-    y = walk.fire(f"{name}.0.1.act", y)
-    y = walk.conv(f"{name}.0.1.pointwise", walk.conv(f"{name}.0.1.depthwise", y, groups=y.shape[1]))
-    x = x + walk.norm(f"{name}.0.1.bn", y)
-    return x + walk.current(f"{name}.1.1", walk.current(f"{name}.1.0", x))
+    y = walk.current(x, f"{name}.0.0")
+    y = walk.fire(y, f"{name}.0.1.act")
+    y = walk.conv(walk.conv(y, f"{name}.0.1.depthwise", groups=y.shape[1]), f"{name}.0.1.pointwise")
+    x = x + walk.norm(y, f"{name}.0.1.bn")
+    return x + walk.current(walk.current(x, f"{name}.1.0"), f"{name}.1.1")
 
 
 def attn_block(walk, name, x, heads, scale):
     """Attention of re-parameterised convolutions, then the MLP."""
-    s, branch = walk.fire(f"{name}.attn.act", x), f"{name}.attn.branch"
+    s, branch = walk.fire(x, f"{name}.attn.act"), f"{name}.attn.branch"
     q, k, v = (
-        walk.fire(f"{branch}.{part}.act", walk.norm(f"{branch}.{part}.bn", rep(walk, f"{branch}.{part}.conv", s)))
+        walk.fire(walk.norm(rep(walk, f"{branch}.{part}.conv", s), f"{branch}.{part}.bn"), f"{branch}.{part}.act")
         for part in "qkv"
     )
-    a = walk.fire(f"{branch}.attention", walk.attend(q, k, v, heads, scale), threshold=0.5)
-    x = x + walk.norm(f"{branch}.proj.bn", rep(walk, f"{branch}.proj.conv", a))
-    return x + walk.current(f"{name}.mlp.1", walk.current(f"{name}.mlp.0", x))
+    a = walk.fire(walk.attend(q, k, v, heads, scale), f"{branch}.attention", threshold=0.5)
+    x = x + walk.norm(rep(walk, f"{branch}.proj.conv", a), f"{branch}.proj.bn")
+    return x + walk.current(walk.current(x, f"{name}.mlp.0"), f"{name}.mlp.1")
 
 
 def simulate(walk, frames, depths, heads, scale):
     """Logits [T, N, K] of the paper's table, every layer at one step before any layer sees the next."""
     logits = []
     for frame in frames:
-        x = walk.norm("bn1", walk.conv("conv1", frame, stride=2))
+        x = walk.norm(walk.conv(frame, "conv1", stride=2), "bn1")
         for stage, depth in enumerate(depths):
-            x = walk.current(f"stages.{stage}.0", x, stride=1 if stage == 4 else 2) if stage else x
+            x = walk.current(x, f"stages.{stage}.0", stride=1 if stage == 4 else 2) if stage else x
             for number in range(depth):
                 name = f"stages.{stage}.{(stage > 0) + number}"
                 x = conv_block(walk, name, x) if stage < 3 else attn_block(walk, name, x, heads, scale)
-        logits.append(walk.classify(walk.fire("head", x.mean((2, 3)))))
+        logits.append(walk.linear(walk.fire(x.mean((2, 3)), "head"), "fc"))
     return torch.stack(logits)
 
 
 @torch.no_grad()
-def test_equals_the_paper_step_by_step(walk, liven):
+def test_equals_the_paper_step_by_step(walk, calibrate):
     depths = (1, 2, 1, 2, 1)
     arguments = {"dims": (8, 8, 16, 24), "depths": depths, "num_heads": 4, "scale": 0.5}
     model = zoo.create_model("meta_spikeformer_tiny", num_classes=5, num_steps=4, **arguments)
     x = torch.randn(1, 2, 3, 44, 36, dtype=torch.float64)
-    model = liven(model, x)
+    model = calibrate(model, x)
     logits = model.forward_sequence(x)
-    expected = simulate(walk(model.state_dict()), x.expand(4, *x.shape[1:]), depths, heads=4, scale=0.5)
+    expected = simulate(walk(model), x.expand(4, *x.shape[1:]), depths, heads=4, scale=0.5)
     assert silent_layers(model, x) == [], "the test would see nothing"
     torch.testing.assert_close(logits, expected, atol=1e-9, rtol=1e-9)
 
@@ -123,9 +123,9 @@ def test_a_folded_convolution_is_equal(dtype, tolerance):
 
 
 @torch.no_grad()
-def test_a_network_with_folded_convolutions_is_equal(liven):
+def test_a_network_with_folded_convolutions_is_equal(calibrate):
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    model = liven(zoo.create_model("meta_spikeformer_tiny"), x)
+    model = calibrate(zoo.create_model("meta_spikeformer_tiny"), x)
     folded = zoo.fold(model, x)
     assert sum(isinstance(module, nn.Conv2d) for module in folded.modules()) == 1 + 3 * 5 + 4 + 2 * (4 + 2)
     assert not any(isinstance(module, nn.BatchNorm2d | RepConv) for module in folded.modules())
@@ -133,9 +133,9 @@ def test_a_network_with_folded_convolutions_is_equal(liven):
 
 
 @torch.no_grad()
-def test_what_reads_real_numbers_is_what_it_says(liven):
+def test_what_reads_real_numbers_is_what_it_says(calibrate):
     x, real = torch.randn(2, 3, 32, 32), set()
-    model = liven(zoo.create_model("meta_spikeformer_tiny"), x.double())
+    model = calibrate(zoo.create_model("meta_spikeformer_tiny"), x.double())
 
     def note(name, read):
         if not torch.equal(read, read.bool().to(read)):

@@ -42,48 +42,48 @@ def test_parameters_of_the_tiny_ones_in_closed_form(count, name, stem):
 
 def attention(walk, name, x, heads, patch):
     """x + DSSA(x), by the equations, of one step."""
-    s = walk.fire(f"{name}.act", x)
-    y = walk.norm(f"{name}.bn", walk.conv(f"{name}.conv", s, stride=patch, padding=0))
+    s = walk.fire(x, f"{name}.act")
+    y = walk.norm(walk.conv(s, f"{name}.conv", stride=patch, padding=0), f"{name}.bn")
     count, chans, height, width = s.shape
     d, n = chans // heads, y.shape[2] * y.shape[3]
     y = y.reshape(count, heads, 2, d, n)  # of every head, Y1 and then Y2
     tokens = s.reshape(count, heads, d, height * width)
     rate_x, rate_a = (walk.weights[f"{name}.scale{index}.rate"].reshape(heads, 1, 1) for index in (1, 2))
     a = torch.einsum("bhdn,bhdl->bhnl", y[:, :, 0], tokens) / (rate_x * d).sqrt()
-    a = walk.fire(f"{name}.attn_act", a)
+    a = walk.fire(a, f"{name}.attn_act")
     o = torch.einsum("bhdn,bhnl->bhdl", y[:, :, 1], a) / (rate_a * n).sqrt()
-    return x + walk.current(f"{name}.proj", o.reshape(x.shape))
+    return x + walk.current(o.reshape(x.shape), f"{name}.proj")
 
 
 def simulate(walk, frames, stem, depths, heads, group):
     """Logits [T, N, K] of the paper's table, every layer at one step before any layer sees the next."""
     logits = []
     for frame in frames:
-        x = walk.norm("bn1", walk.conv("conv1", frame, stride=2 if stem == "imagenet" else 1))
+        x = walk.norm(walk.conv(frame, "conv1", stride=2 if stem == "imagenet" else 1), "bn1")
         x = F.max_pool2d(x, 3, 2, 1) if stem == "imagenet" else x
         for stage, (depth, head_count, patch) in enumerate(zip(depths, heads, (4, 2, 1), strict=True)):
-            x = walk.current(f"stages.{stage}.0", x, stride=2) if stage else x
+            x = walk.current(x, f"stages.{stage}.0", stride=2) if stage else x
             for number in range(depth):
                 name = f"stages.{stage}.{(stage > 0) + 2 * number}"
                 x = attention(walk, name, x, head_count, patch)
                 name = f"stages.{stage}.{(stage > 0) + 2 * number + 1}"
-                u = walk.current(f"{name}.0", x)
-                u = u + walk.current(f"{name}.1.0", u, groups=u.shape[1] // group)
-                x = x + walk.current(f"{name}.2", u)
+                u = walk.current(x, f"{name}.0")
+                u = u + walk.current(u, f"{name}.1.0", groups=u.shape[1] // group)
+                x = x + walk.current(u, f"{name}.2")
         logits.append(x.mean((2, 3)) @ walk.weights["fc.weight"].T)
     return torch.stack(logits)
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "small"])
 @torch.no_grad()
-def test_equals_the_paper_step_by_step(walk, liven, stem):
+def test_equals_the_paper_step_by_step(walk, calibrate, stem):
     arguments = {"depths": (1, 2, 1), "group": 8, "num_classes": 5, "num_steps": 4, "stem": stem}
     model = zoo.create_model("spiking_resformer_tiny", dims=(8, 16, 24), num_heads=(1, 2, 3), **arguments)
     x = torch.randn(1, 2, 3, 48, 32, dtype=torch.float64)
-    model = liven(model, x)
+    model = calibrate(model, x)
     logits = model.forward_sequence(x)
     frames = x.expand(4, *x.shape[1:])
-    expected = simulate(walk(model.state_dict()), frames, stem, arguments["depths"], (1, 2, 3), arguments["group"])
+    expected = simulate(walk(model), frames, stem, arguments["depths"], (1, 2, 3), arguments["group"])
     assert silent_layers(model, x) == [], "the test would see nothing"
     torch.testing.assert_close(logits, expected, atol=1e-9, rtol=1e-9)
 
@@ -142,9 +142,9 @@ ATAN = "surrogate=ATan(alpha=2.0))"
 
 
 @torch.no_grad()
-def test_products_are_accumulations(liven):
+def test_products_are_accumulations(calibrate):
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
-    cost = measure(liven(zoo.create_model("spiking_resformer_tiny"), x), [x])
+    cost = measure(calibrate(zoo.create_model("spiking_resformer_tiny"), x), [x])
     products = [layer for layer in cost.layers if layer.kind == "MatMul"]
     assert len(products) == 2 * 3
     assert all(layer.acs > 0 and layer.macs == 0 and layer.input_density < 1 for layer in products)
