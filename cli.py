@@ -23,9 +23,7 @@ RUN_COMMANDS = {
 }
 
 
-def list_(
-    filter: str = "*", pretrained: bool = False, markdown: bool = False, registry: str | None = None
-) -> None:
+def list_(filter: str = "*", pretrained: bool = False, markdown: bool = False, registry: str | None = None) -> None:
     """List the students of the zoo, or the checkpoints that can be pulled.
 
     Args:

@@ -42,10 +42,6 @@ class Walk:
         """The current of a `zoo.attention.ConvUnit` or a `zoo.layers.ConvNorm`."""
         return self.norm(self.conv(x, f"{name}.conv", **options), f"{name}.bn")
 
-    def spikes(self, x, name, **options):
-        """Convolution, norm and neuron."""
-        return self.fire(self.unit(x, name, **options), f"{name}.act")
-
     def current(self, x, name, **options):
         """The current of a `zoo.layers.NeuronConv`."""
         return self.unit(self.fire(x, f"{name}.act"), name, **options)
