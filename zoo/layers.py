@@ -1,11 +1,13 @@
 """Stateless layers over sequences: time is folded into the batch, so that only neurons see it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .neurons import NeuronSpec, make_neuron
 from .neurons.base import State, Stateful
 
 
@@ -18,6 +20,71 @@ def over_time(x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
     for layer in layers:
         y = layer(y)
     return y.unflatten(0, x.shape[:2])
+
+
+class ConvNorm(nn.Module):
+    """Convolution, norm and, if asked for, a max-pool 3x3 of stride 2: [T, N, C, H, W] -> [T, N, C', H', W'].
+
+    An odd kernel keeps the size, or divides it by the stride, rounding up; so does the pool.
+
+    Args:
+        in_chans: Channels C.
+        out_chans: Channels C'.
+        kernel_size: Of the convolution; and so on, with torch's names.
+        stride: See `kernel_size`.
+        groups: See `kernel_size`.
+        bias: See `kernel_size`; the norm makes it idle, but it counts as a parameter.
+        pool: Whether the max-pool follows.
+    """
+
+    def __init__(
+        self,
+        in_chans: int,
+        out_chans: int,
+        kernel_size: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        pool: bool = False,
+    ) -> None:
+        super().__init__()
+        padding = kernel_size // 2
+        self.conv = nn.Conv2d(in_chans, out_chans, kernel_size, stride, padding, groups=groups, bias=bias)
+        self.bn = nn.BatchNorm2d(out_chans)
+        self.pool = nn.MaxPool2d(3, 2, padding=1) if pool else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The current that a neuron would integrate."""
+        return over_time(x, self.conv, self.bn, self.pool)
+
+
+class NeuronConv(ConvNorm):
+    """`ConvNorm` behind a neuron: the unit of networks that add up currents, whose convolutions read spikes.
+
+    Args:
+        in_chans: Channels C.
+        out_chans: Channels C'.
+        neuron: Neuron in JSON; see `make_neuron`.
+        kernel_size: Of the convolution.
+        **conv: See `ConvNorm`.
+    """
+
+    def __init__(self, in_chans: int, out_chans: int, neuron: NeuronSpec, kernel_size: int = 1, **conv: Any) -> None:
+        super().__init__(in_chans, out_chans, kernel_size, **conv)
+        self.act = make_neuron(neuron, in_chans)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Current [T, N, C', H', W'] of currents [T, N, C, H, W]."""
+        return super().forward(self.act(x))
+
+
+class Residual(nn.Sequential):
+    """x + f(x), f the modules one after another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as x."""
+        return x + super().forward(x)
 
 
 class SequenceDropout(Stateful):

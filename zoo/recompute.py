@@ -6,7 +6,7 @@ and a spike takes one bit of the 32.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) ->
     """block(x), of which autograd keeps only x, packed; the rest is computed again in the backward pass.
 
     Values and gradients are those of block(x): random masks are drawn again from the same state, autocast is as it was,
-    and running statistics are updated once.
+    a buffer that the block reads is as it was, and running statistics are updated once.
 
     Args:
         block: A part of the model.
@@ -41,16 +41,26 @@ def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) ->
         return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), keep_buffers(model)))
 
 
+def keep_buffers(model: nn.Module) -> AbstractContextManager[None]:
+    """A block in which the model works on copies of its buffers, such as running statistics, as they are now."""
+    copies = [
+        (owner, name, buffer.clone())
+        for owner in model.modules()
+        for name, buffer in owner.named_buffers(recurse=False)
+    ]
+    return exchanged(copies)
+
+
 @contextmanager
-def keep_buffers(model: nn.Module) -> Iterator[None]:
-    """Let the model work on copies of its buffers, such as running statistics, inside this block."""
-    buffers = [(owner, *item) for owner in model.modules() for item in owner.named_buffers(recurse=False)]
+def exchanged(buffers: list[tuple[nn.Module, str, Tensor]]) -> Iterator[None]:
+    """Give modules other buffers inside this block."""
+    own = [(owner, name, owner.get_buffer(name)) for owner, name, _ in buffers]
     try:
         for owner, name, buffer in buffers:
-            setattr(owner, name, buffer.clone())
+            setattr(owner, name, buffer)
         yield
     finally:
-        for owner, name, buffer in buffers:
+        for owner, name, buffer in own:
             setattr(owner, name, buffer)
 
 

@@ -1,8 +1,12 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from zoo.layers import (
+    ConvNorm,
+    NeuronConv,
+    Residual,
     SequenceDropout,
     check_halvings,
     check_image_size,
@@ -11,7 +15,7 @@ from zoo.layers import (
     make_classifier,
     over_time,
 )
-from zoo.neurons import carry_state
+from zoo.neurons import LIF, carry_state
 
 
 def test_over_time_is_the_layer_on_every_frame():
@@ -25,6 +29,26 @@ def test_norms_see_time_and_batch_together():
     torch.testing.assert_close(y.mean((0, 1, 3, 4)), torch.zeros(2), atol=1e-6, rtol=0)
     torch.testing.assert_close(y.var((0, 1, 3, 4), correction=0), torch.ones(2), atol=1e-4, rtol=0)
     assert y[3].var() > 2 * y[0].var()  # frames keep their differences
+
+
+@torch.no_grad()
+def test_units_by_hand():
+    """Convolution, norm, pool; behind a neuron; beside a shortcut; sides are halved rounding up."""
+    unit = NeuronConv(4, 6, "lif", 3, stride=2, groups=2, bias=True, pool=True).eval()
+    x = torch.randn(3, 2, 4, 9, 6) * 3
+    nn.init.normal_(unit.bn.running_mean)
+    nn.init.normal_(unit.conv.bias)
+    spikes = LIF()(x)
+    assert 0.05 < spikes.mean() < 0.95
+    expected = []
+    for frame in spikes:
+        y = F.conv2d(frame, unit.conv.weight, unit.conv.bias, stride=2, padding=1, groups=2)
+        expected.append(F.max_pool2d((y - unit.bn.running_mean.view(-1, 1, 1)) / (1 + 1e-5) ** 0.5, 3, 2, 1))
+    assert unit(x).shape == (3, 2, 6, 3, 2)
+    torch.testing.assert_close(unit(x), torch.stack(expected))
+    torch.testing.assert_close(ConvNorm.forward(unit, spikes), torch.stack(expected))
+    same = NeuronConv(4, 4, "lif").eval()
+    torch.testing.assert_close(Residual(same, nn.ReLU())(x), x + same(x).relu())
 
 
 def test_dropout_keeps_its_mask_over_time():

@@ -101,6 +101,30 @@ def test_gradients_masks_and_statistics_to_the_bit(dtype, momentum):
     assert dict(layer.named_buffers())["norm.running_mean"] is layer.norm.running_mean
 
 
+class Tracked(nn.Module):
+    """Divides by a running average that it has just moved, as norms and scales of some students do in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("average", torch.ones(()))
+
+    def forward(self, x):
+        self.average.lerp_(x.detach().mean(), 0.5)
+        return self.weight * x / self.average
+
+
+def test_the_second_run_reads_the_buffers_of_the_first():
+    layer, x = Tracked(), torch.full((4,), 3.0)
+    for again in (False, True):
+        layer.weight.grad = None
+        layer.average.fill_(1.0)
+        y = recompute(layer, x, layer) if again else layer(x)
+        y.sum().backward()
+        assert layer.average == 2.0
+        assert layer.weight.grad == 4 * 3.0 / 2.0
+
+
 def test_an_error_in_the_second_run_leaves_the_buffers():
     layer, x = Layer(), torch.ones(2, 1, 3, 4, 4)
     spikes = recompute(layer, x, layer)

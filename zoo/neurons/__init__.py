@@ -8,6 +8,7 @@ from ..errors import by_name, check_arguments
 from .adlif import AdLIF
 from .base import Neuron, Stateful, carry_state, override_surrogate, stateful_layers
 from .cuba import CuBa
+from .integer import Integer
 from .integrate_and_fire import IF
 from .leaky import Leaky
 from .li import LI
@@ -28,6 +29,7 @@ __all__ = [
     "AdLIF",
     "CuBa",
     "Gaussian",
+    "Integer",
     "Leaky",
     "Neuron",
     "NeuronSpec",
@@ -54,6 +56,7 @@ NEURONS: dict[str, type[Neuron]] = {
     "adlif": AdLIF,
     "recurrent_lif": RecurrentLIF,
     "radlif": RadLIF,
+    "integer": Integer,
 }
 
 NeuronSpec = str | Mapping[str, Any]

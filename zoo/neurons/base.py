@@ -46,7 +46,7 @@ class Stateful(nn.Module, ABC):
 
 
 class Neuron(Stateful):
-    r"""Maps an input current X [T, N, ...] to spikes S [T, N, ...] in {0, 1}.
+    r"""Maps an input current X [T, N, ...] to spikes S [T, N, ...] in {0, 1}, or {0, 1/D, ..., 1} with D `levels`.
 
     Args:
         v_threshold: Potential at which the neuron fires; it fires at equality.
@@ -57,6 +57,9 @@ class Neuron(Stateful):
     Raises:
         ValueError: If the surrogate is unknown, or a hard reset does not lie below the threshold.
     """
+
+    levels: int = 1
+    """D: what the neuron gives are multiples of 1 / D; 1 for spikes that are bits."""
 
     def __init__(
         self,

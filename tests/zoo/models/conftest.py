@@ -16,10 +16,11 @@ class Walk:
         self.weights, self.potentials = model.state_dict(), {}
         self.decay, self.gain, self.threshold = decay, gain, threshold
 
-    def conv(self, x, name, stride=1):
-        """A square convolution whose padding keeps the size."""
+    def conv(self, x, name, stride=1, **options):
+        """A square convolution whose padding keeps the size, if torch's options do not say otherwise."""
         weight = self.weights[f"{name}.weight"]
-        return F.conv2d(x, weight, self.weights.get(f"{name}.bias"), stride, padding=weight.shape[-1] // 2)
+        options = {"padding": weight.shape[-1] // 2, **options}
+        return F.conv2d(x, weight, self.weights.get(f"{name}.bias"), stride, **options)
 
     def norm(self, x, name):
         """In evaluation mode."""
@@ -37,9 +38,13 @@ class Walk:
         self.potentials[name] = torch.where(h >= threshold, 0.0, h)
         return (h >= threshold).double()
 
-    def unit(self, x, name):
-        """The current of a `zoo.attention.ConvUnit`."""
-        return self.norm(self.conv(x, f"{name}.conv"), f"{name}.bn")
+    def unit(self, x, name, **options):
+        """The current of a `zoo.attention.ConvUnit` or a `zoo.layers.ConvNorm`."""
+        return self.norm(self.conv(x, f"{name}.conv", **options), f"{name}.bn")
+
+    def current(self, x, name, **options):
+        """The current of a `zoo.layers.NeuronConv`."""
+        return self.unit(self.fire(x, f"{name}.act"), name, **options)
 
     def spikes(self, x, name):
         """A `ConvUnit` that fires."""
