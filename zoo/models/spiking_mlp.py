@@ -184,8 +184,8 @@ def radlif_mlp_1024(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
 
 @register_model
 def lif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
-    """Two hidden layers of 24 and 16 LIF neurons, for tests."""
-    return _create("lif", "tiny", pretrained, kwargs)
+    """Two hidden layers of 24 and 16 LIF neurons, for tests; its lower threshold lets them fire on noise."""
+    return _create("lif", "tiny", pretrained, {"neuron": {"name": "unit_lif", "v_threshold": 0.3}, **kwargs})
 
 
 @register_model
