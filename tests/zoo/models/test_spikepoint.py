@@ -101,6 +101,19 @@ def test_neither_order_nor_padding_matter(model):
         assert not torch.equal(model.train()(x), model(x))
 
 
+def test_the_maximum_over_all_points_says_something_at_the_start():
+    """With the usual bias of 0 it is 1 everywhere, and all that follows is silent."""
+    model, x = (
+        zoo.create_model("spikepoint_s", num_points=256, neighbours=8, num_steps=4).train(),
+        torch.rand(4, 256, 3),
+    )
+    assert silent_layers(model, x) == []
+    maximum = model.forward_features(x[None]).amax(-1).mean()
+    assert 0.05 < maximum < 0.95
+    nn.init.zeros_(model.stage3[0].bn.bias)
+    assert silent_layers(model, x) == ["hidden.act", "fc.act"]
+
+
 def test_another_seed_is_another_draw(model):
     x, answers = torch.rand(3, 80, 3), []
     with torch.no_grad():
