@@ -179,12 +179,17 @@ def _cfg(**changes: Any) -> dict[str, Any]:
         "std": (1.0,) * 3,
         "classifier": "fc",
         "paper_ids": "arXiv:2310.07189",
+        "notes": ("kind: event clouds", "original code: not public"),
         **changes,
     }
 
 
 default_cfgs = generate_default_cfgs(
-    {"spikepoint_s": _cfg(), "spikepoint_l": _cfg(), "spikepoint_tiny": _cfg(input_size=(3, 80, 1))}
+    {
+        "spikepoint_s": _cfg(description="97.92 % Daily DVS, 90.6 % DVS Action, T = 16"),
+        "spikepoint_l": _cfg(description="98.74 % DVS128 Gesture, T = 16"),
+        "spikepoint_tiny": _cfg(input_size=(3, 80, 1)),
+    }
 )
 
 
