@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
+from .errors import unknown
 from .model import SpikingModel, TimeMeanFeatures
+
+READOUTS = ("softmax", "potential")
 
 
 class SpikeTrainModel(SpikingModel):
@@ -79,6 +82,29 @@ def build_student(cls: type[Student], variant: str, pretrained: bool, arguments:
         **arguments,
     )
     return model
+
+
+def check_readout(readout: str) -> None:
+    """Refuse a readout of potentials that `class_scores` does not know.
+
+    Raises:
+        ValueError: If it is none of `READOUTS`.
+    """
+    if readout not in READOUTS:
+        raise ValueError(unknown("readout", readout, READOUTS))
+
+
+def class_scores(potential: Tensor, readout: str) -> Tensor:
+    """Logits [T, N, K] of the potentials V [T, N, K] of a readout: z_t = T softmax(V_t), or V_t for "potential".
+
+    The mean over time of the first is sum_t softmax(V_t), which speech papers put into the cross-entropy.
+
+    Example:
+        >>> import torch
+        >>> class_scores(torch.zeros(10, 1, 4), "softmax").mean(0).tolist()
+        [[2.5, 2.5, 2.5, 2.5]]
+    """
+    return len(potential) * potential.softmax(-1) if readout == "softmax" else potential
 
 
 def without_other_readout(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from .first_spike import FirstSpike
 from .logit_kd import LogitKD
 from .max_cross_entropy import MaxCrossEntropy
 from .per_step import PerStep
+from .rate_mse import RateMSE
 from .shaped_cross_entropy import ShapedCrossEntropy
 from .tet import TET
 from .wsld import WSLD
@@ -26,5 +27,6 @@ __all__ = [
     "MaxCrossEntropy",
     "Objective",
     "PerStep",
+    "RateMSE",
     "ShapedCrossEntropy",
 ]

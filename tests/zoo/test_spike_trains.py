@@ -12,6 +12,7 @@ VARIANTS = {
     "delays": ("delay_mlp_tiny", {}),
     "voltages": ("eventprop_mlp_tiny", {}),
     "first spikes": ("eventprop_mlp_tiny", {"readout": "spike"}),
+    "leaky readout": ("radlif_mlp_tiny", {}),
 }
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 

@@ -11,15 +11,20 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from ..delays import DelayedLinear, delayed_layers
-from ..errors import unknown
 from ..layers import SequenceDropout, over_time
 from ..neurons import NeuronSpec, make_neuron
 from ..neurons.functional import leaky
-from ..spike_trains import SpikeTrainModel, build_student, check_hidden, spike_train_cfg
+from ..spike_trains import (
+    SpikeTrainModel,
+    build_student,
+    check_hidden,
+    check_readout,
+    class_scores,
+    spike_train_cfg,
+)
 
 __all__ = ["DelayMLP"]
 
-READOUTS = ("softmax", "potential")
 PAPER = "arXiv:2306.17670"
 
 
@@ -83,8 +88,7 @@ class DelayMLP(SpikeTrainModel):
         check_hidden(hidden)
         if not readout_tau >= 1:
             raise ValueError(f"readout_tau is a time constant in steps and must be >= 1, found {readout_tau}.")
-        if readout not in READOUTS:
-            raise ValueError(unknown("readout", readout, READOUTS))
+        check_readout(readout)
         if not delay_lr >= 0:
             raise ValueError(f"delay_lr is a factor on the learning rate and must be >= 0, found {delay_lr}.")
         self.kernel_size, self.kernel_count = kernel_size, kernel_count
@@ -116,7 +120,7 @@ class DelayMLP(SpikeTrainModel):
         if pre_logits or self.num_classes == 0:
             return x
         potential, _ = leaky(self.fc(x), None, decay=1 - 1 / self.readout_tau)
-        return len(potential) * potential.softmax(-1) if self.readout == "softmax" else potential
+        return class_scores(potential, self.readout)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""

@@ -17,6 +17,7 @@ from .plif import PLIF
 from .radlif import RadLIF
 from .recurrent_lif import RecurrentLIF
 from .surrogate import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
+from .unit_lif import UnitLIF
 
 __all__ = [
     "IF",
@@ -40,6 +41,7 @@ __all__ = [
     "Stateful",
     "Surrogate",
     "Triangle",
+    "UnitLIF",
     "carry_state",
     "make_neuron",
     "make_surrogate",
@@ -53,6 +55,7 @@ NEURONS: dict[str, type[Neuron]] = {
     "plif": PLIF,
     "leaky": Leaky,
     "cuba": CuBa,
+    "unit_lif": UnitLIF,
     "adlif": AdLIF,
     "recurrent_lif": RecurrentLIF,
     "radlif": RadLIF,

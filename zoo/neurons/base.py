@@ -144,8 +144,8 @@ def carry_state(model: nn.Module) -> Iterator[None]:
     for name, module in model.named_modules():
         if getattr(module, "needs_whole_sequence", False):
             raise ValueError(
-                f"{name} ({type(module).__name__}) needs whole sequences and cannot be run step by step. Use neither "
-                "sltt nor early exit with this model."
+                f"{name or 'The model'} ({type(module).__name__}) needs whole sequences and cannot be run step by "
+                "step. Use neither sltt nor early exit with this model."
             )
     layers = stateful_layers(model)
     try:

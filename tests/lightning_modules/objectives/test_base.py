@@ -24,6 +24,7 @@ TERMS = {
     "FirstSpike": {},
     "MaxCrossEntropy": {},
     "ShapedCrossEntropy": {},
+    "RateMSE": {},
     "PerStep": {"objective": objectives.LogitKD()},
 }
 

@@ -26,6 +26,7 @@ UNITS = [  # those with a reference of their own, in their own test; x has three
     {"name": "leaky"},
     {"name": "cuba", "tau_s": 3.0, "tau_m": 1.5},
     {"name": "cuba", "v_reset": None},
+    {"name": "unit_lif", "v_threshold": 0.2, "num_features": 3},
     {"name": "adlif", "v_threshold": 0.2, "num_features": 3},
     {"name": "recurrent_lif", "num_features": 3, "self_connections": True},
     {"name": "radlif", "v_threshold": 0.2, "num_features": 3},
@@ -34,6 +35,7 @@ every_neuron = pytest.mark.parametrize("setting", SETTINGS + UNITS, ids=str)
 PARAMETERS = {
     "plif": {"w"},
     "leaky": {"leak", "v_threshold"},
+    "unit_lif": {"alpha"},
     "adlif": {"alpha", "beta", "a", "b"},
     "recurrent_lif": {"recurrent.weight"},
     "radlif": {"alpha", "beta", "a", "b", "recurrent.weight"},
@@ -109,9 +111,9 @@ def test_gradient_equals_the_chain_rule_by_hand(setting, detach):
 @pytest.mark.parametrize("name", sorted(set(NEURONS) - {"integer"}))  # which rounds: test_integer.py
 def test_fires_at_equality(name):
     neuron = make_neuron({"name": name, "v_threshold": 0.5}, num_features=1)
-    if name in ("adlif", "radlif"):
+    if name in ("unit_lif", "adlif", "radlif"):
         torch.nn.init.constant_(neuron.alpha, 0.875)
-    gain = {"if": 1.0, "leaky": 1.0, "adlif": 0.125, "radlif": 0.125}.get(name, 0.5)
+    gain = {"if": 1.0, "leaky": 1.0, "unit_lif": 0.125, "adlif": 0.125, "radlif": 0.125}.get(name, 0.5)
     current = torch.tensor([[[0.5 / gain]]])  # charges to exactly 0.5
     assert neuron(current).item() == 1.0
     assert neuron(current - 1e-6).item() == 0.0
@@ -156,7 +158,7 @@ def test_learns_under_autocast(setting, dtype):
     assert all(p.grad.dtype == torch.float32 and p.grad.any() and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["cuba", "adlif", "recurrent_lif", "radlif"])
+@pytest.mark.parametrize("name", ["cuba", "unit_lif", "adlif", "recurrent_lif", "radlif"])
 def test_compiled_and_exported(name):
     """Without a graph break, kernels or loops; an exported program needs neither of our operators."""
     neuron = make_neuron({"name": name, "v_threshold": 0.2}, num_features=3)
