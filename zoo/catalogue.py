@@ -79,6 +79,7 @@ def own_results(name: str, registry: str | None) -> list[str]:
     for checkpoint, place in published(registry).items():
         architecture, _, tag = checkpoint.partition(".")
         if architecture == name and place.startswith("local-dir:"):
-            metrics: dict[str, Any] = recorded_results(checkpoint, registry).get("metrics", {})
-            found += [f"{tag} {100 * metrics['test/acc']:.1f} %"] if "test/acc" in metrics else []
+            results: dict[str, Any] = recorded_results(checkpoint, registry)
+            if "acc" in results.get("metrics", {}):
+                found.append(f"{100 * results['metrics']['acc']:.2f} % {results.get('dataset', '')} (`{tag}`)")
     return found

@@ -34,8 +34,8 @@ def test_operations_by_hand():
 
 
 def test_our_own_results_are_those_of_the_registry(original, registry):
-    zoo.publish(original, registry / "sew_resnet_tiny.tested", results={"metrics": {"test/acc": 0.875}})
-    assert own_results("sew_resnet_tiny", str(registry)) == ["tested 87.5 %"]
+    zoo.publish(original, registry / "sew_resnet_tiny.tested", results={"dataset": "Noise", "metrics": {"acc": 0.875}})
+    assert own_results("sew_resnet_tiny", str(registry)) == ["87.50 % Noise (`tested`)"]
     assert own_results("sew_resnet8", str(registry)) == []
 
 
