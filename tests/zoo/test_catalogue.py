@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import pytest
 import torch
 
 import zoo
@@ -49,3 +52,20 @@ def test_every_student_has_its_facts():
         assert row["kind"], line
         assert row["paper"], line
         assert row["original code"], line
+
+
+def table_of_docs():
+    text = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    return text.split("<!-- table -->\n")[1].split("<!-- end of table -->")[0].strip()
+
+
+def test_the_table_of_the_docs_names_every_student():
+    rows = [cells(line)[0].strip("`") for line in table_of_docs().splitlines() if line.startswith("| `")]
+    models = {name: name.endswith("tiny") or name.startswith("cifar_resnet") for name in zoo.list_models()}
+    assert rows == [name for name, left_out in models.items() if not left_out]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_table_of_the_docs_is_what_the_command_prints():
+    assert table_of_docs() == catalogue(zoo.list_models())
