@@ -261,7 +261,7 @@ def noise_input(model: Network) -> Tensor:
 
 def as_shown(model: Network, x: Tensor) -> Tensor:
     """Kept images as a model takes them: a non-spiking one sees one, of its own size, as `StillModel` shows it."""
-    x = x.float().cpu()
+    x = (x.float() if x.is_floating_point() else x).cpu()  # tokens are whole numbers
     if x.ndim == 4 or spiking_neurons(model):
         return x
     return StillModel(model, {**describe(model)["pretrained_cfg"], "input_size": x.shape[2:]}).frame(x)

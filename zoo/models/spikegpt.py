@@ -28,7 +28,7 @@ NEURON = {"name": "lif", "tau": 2.0, "detach_reset": False, "surrogate": {"name"
 class TokenMix(Stateful):
     """What the two branches share: every channel looks at a mixture of this token and the last.
 
-        mixed_t = mix x_t + (1 - mix) x_{t-1},    x_0 = 0
+    mixed_t = mix x_t + (1 - mix) x_{t-1},    x_0 = 0
     """
 
     def shift(self, x: Tensor, last: Tensor | None) -> Tensor:
@@ -69,7 +69,7 @@ class TimeMix(TokenMix):
 
 
 class ChannelMix(TokenMix):
-    """RWKV's feed-forward part: currents sigmoid(r_t) W_v relu(k_t)^2 [T, N, d] of x [T, N, d], k four times as wide."""
+    """RWKV's feed-forward part: currents sigmoid(r_t) W_v relu(k_t)^2, with k four times as wide as x [T, N, d]."""
 
     def __init__(self, dim: int, share: float) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class SpikeGPT(SpikingModel):
         self,
         depth: int = 12,
         dim: int = 512,
-        neuron: NeuronSpec = NEURON,  # noqa: B006  # never changed
+        neuron: NeuronSpec = NEURON,  # never changed
         num_steps: int = 64,
         num_classes: int = 256,
         in_chans: int = 256,
