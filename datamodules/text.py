@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -74,7 +76,7 @@ class TextDataModule(BaseDataModule):
 
     def load(self) -> dict[str, Dataset[Any]]:
         """Read the text and cut it: for training into pairs of neighbouring windows, of which `transform` takes one."""
-        text = torch.frombuffer(bytearray(read_text(self.root)), dtype=torch.uint8)
+        text = torch.from_numpy(read_text(self.root))
         cuts = (1 - self.val_fraction - self.test_fraction, 1 - self.test_fraction)
         ends = tuple(round(len(text) * cut) for cut in cuts)
         splits: dict[str, Dataset[Any]] = {}
@@ -126,7 +128,7 @@ def inputs_and_targets(samples: Sequence[Sample]) -> Batch:
     return windows[:-1], windows[1:]
 
 
-def read_text(root: Path) -> bytes:
+def read_text(root: Path) -> NDArray[np.uint8]:
     """The bytes of a text file, or of all those of a folder, one after another.
 
     Raises:
@@ -143,4 +145,4 @@ def read_text(root: Path) -> bytes:
             parts[-1].decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{file} is not a text in UTF-8: {error}. Convert it, or leave it out.") from error
-    return b"\n".join(parts)
+    return np.array(memoryview(b"\n".join(parts)))

@@ -37,7 +37,7 @@ def wkv(k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor, state: State | None 
 
     Example:
         >>> k, v = torch.zeros(3, 1, 1), torch.tensor([[[3.0]], [[1.0]], [[2.0]]])
-        >>> wkv(k, v, torch.tensor([-1e-6]), torch.zeros(1))[0].flatten().tolist()  # the plain mean so far
+        >>> wkv(k, v, torch.tensor([-1e-9]), torch.zeros(1))[0].flatten().tolist()  # the plain mean so far
         [3.0, 2.0, 2.0]
     """
     dtype = torch.promote_types(v.dtype, torch.float32)

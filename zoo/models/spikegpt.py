@@ -118,7 +118,7 @@ class SpikeGPT(SpikingModel):
     text can be read piece by piece, and a new token costs the same after ten or ten thousand others (`generate`). The
     length of a text is not bounded; the published models were trained on 1,024 tokens.
 
-    Weights begin orthogonal, as RWKV's, but none of them zero: branches of zeros would leave every neuron silent.
+    Weights begin normal, and none of them zero, as some of RWKV's do: branches of zeros leave every neuron silent.
 
     Args:
         depth: Blocks L.
@@ -173,7 +173,8 @@ class SpikeGPT(SpikingModel):
         for block in self.blocks:
             for branch, gains in ((block.att, ATT_GAINS), (block.ffn, FFN_GAINS)):
                 for name, gain in gains.items():
-                    nn.init.orthogonal_(getattr(branch, name).weight, gain)
+                    weight = getattr(branch, name).weight
+                    nn.init.normal_(weight, std=gain / math.sqrt(weight.shape[1]))
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Give the model a new, untrained head, where and in the dtype the old one was.
@@ -276,9 +277,9 @@ def sample(logits: Tensor, temperature: float, top_k: int | None, draw: torch.Ge
     return torch.multinomial(scores.softmax(-1), 1, generator=draw)[:, 0].to(logits.device)
 
 
-# Chosen so that neurons of both branches fire at 5 to 20 % on noise; RWKV's own are 0 where a 0 would be silent.
+# Standard deviation of weights times the root of the fan-in: neurons of both branches fire at 5 to 20 % on noise.
 ATT_GAINS = {"key": 1.0, "value": 1.0, "receptance": 1.0, "output": 6.0}
-FFN_GAINS = {"key": 2.0, "receptance": 1.0, "value": 3.0}
+FFN_GAINS = {"key": 1.0, "receptance": 1.0, "value": 3.0}
 
 
 def from_original(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
