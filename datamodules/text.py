@@ -43,9 +43,10 @@ class TextDataModule(BaseDataModule):
 
     num_classes = 256
     in_chans = 256
+    sequence_ndim = 2
     image_size = 1
-    mean = ()  # tokens are not normalised
-    std = ()
+    mean = (0.0,)  # tokens are not normalised
+    std = (1.0,)
     label_names = tuple(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in range(256))
     max_workers = 0
 
@@ -71,8 +72,8 @@ class TextDataModule(BaseDataModule):
 
     @property
     def input_cfg(self) -> dict[str, Any]:
-        """What a model must know of its input: that it is tokens, too."""
-        return super().input_cfg | {"sequence_ndim": 2}
+        """What a model must know of its input; "input_size" is (V, T, 1)."""
+        return super().input_cfg | {"input_size": (self.in_chans, self.length, 1)}
 
     def load(self) -> dict[str, Dataset[Any]]:
         """Read the text and cut it: for training into pairs of neighbouring windows, of which `transform` takes one."""

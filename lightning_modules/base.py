@@ -33,9 +33,9 @@ class ClassifierModule(LightningModule, ABC):
 
     A batch is (x [T, N, C, H, W], target): classes [N], or soft targets [N, K] in training; `answers` says
     what of the logits is held against it. Every term is logged raw as `train/<Objective>`, their weighted sum as
-    `train/loss`. The learning rate warms up linearly and then follows a
-    cosine to zero over the whole run, step by step. Weight decay spares vectors (norms, biases) and what the model
-    names in `no_weight_decay`; what it names in `lr_factors` has a learning rate of its own.
+    `train/loss`. The learning rate warms up linearly and then follows a cosine to zero over the whole run, step by
+    step. Weight decay spares vectors (norms, biases) and what the model names in `no_weight_decay`; what it names in
+    `lr_factors` has a learning rate of its own.
 
     Args:
         model: The network that is trained: a student, or a timm model read as a sequence.

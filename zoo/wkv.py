@@ -1,5 +1,6 @@
 """The attention of RWKV-4 without a matrix: a weighted mean of the past whose weights decay, in linear time."""
 
+import math
 from typing import Any
 
 import torch
@@ -71,7 +72,8 @@ def running_max(k: Tensor, decay: Tensor, start: Tensor) -> Tensor:
 def linear_scan(a: Tensor, x: Tensor, start: Tensor) -> Tensor:
     """y_t = a_t y_{t-1} + x_t, with y_0 = start: [T, ...] of x [T, ...] and an a that broadcasts to it.
 
-    One operation a step, forward and backward (which is the same scan, in reverse); first derivatives only.
+    In 2 sqrt(T) operations, forward and backward (which is the same scan, in reverse): all pieces of sqrt(T) steps side
+    by side, then one piece after another. First derivatives only.
 
     Example:
         >>> ones = torch.ones(3, 1)
@@ -81,13 +83,24 @@ def linear_scan(a: Tensor, x: Tensor, start: Tensor) -> Tensor:
     return _LinearScan.apply(a, x, start)
 
 
+def scan(a: Tensor, x: Tensor, before: Tensor) -> Tensor:
+    """`linear_scan` without a gradient."""
+    size = math.ceil(math.sqrt(len(x)))
+    missing = -len(x) % size
+    y, product = (torch.cat([z, z.new_zeros(missing, *z.shape[1:])]).unflatten(0, (-1, size)) for z in (x, a))
+    for step in range(1, size):  # of every piece, as if nothing came before it
+        y[:, step].addcmul_(product[:, step], y[:, step - 1])
+        product[:, step].mul_(product[:, step - 1])
+    for piece, factor in zip(y, product, strict=True):  # what came before fades by the product of its steps
+        piece.addcmul_(factor, before)
+        before = piece[-1]
+    return y.flatten(0, 1)[: len(x)]
+
+
 class _LinearScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, x: Tensor, start: Tensor) -> Tensor:
-        y = x.clone()
-        before = start
-        for factor, now in zip(a.unbind(0), y.unbind(0), strict=True):
-            before = now.addcmul_(factor, before)
+        y = scan(a, x, start)
         ctx.save_for_backward(a, y, start)
         return y
 
@@ -95,9 +108,7 @@ class _LinearScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, y, start = ctx.saved_tensors
-        total = grads[0].clone()  # dL/dx_t = dL/dy_t + a_{t+1} dL/dx_{t+1}
-        steps = total.unbind(0)
-        for t in range(len(steps) - 1, 0, -1):
-            steps[t - 1].addcmul_(a[t], steps[t])
+        later = torch.cat([torch.zeros_like(a[:1]), a[1:].flip(0)])  # dL/dx_t = dL/dy_t + a_{t+1} dL/dx_{t+1}
+        total = scan(later, grads[0].flip(0), torch.zeros_like(start)).flip(0)
         before = torch.cat([start[None], y[:-1]])
         return (total * before).sum_to_size(a.shape), total, (a[0] * total[0]).sum_to_size(start.shape)

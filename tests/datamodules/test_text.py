@@ -91,6 +91,7 @@ def test_every_byte_has_a_name(path):
     assert len(set(data.label_names)) == data.num_classes == data.in_chans == 256
     assert data.label_names[65] == "A"
     assert data.input_cfg["sequence_ndim"] == 2
+    assert data.input_cfg["input_size"] == (256, 20, 1)
 
 
 @pytest.mark.parametrize(

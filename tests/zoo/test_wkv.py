@@ -92,14 +92,16 @@ def test_half_precision_is_computed_in_float32():
     torch.testing.assert_close(out, wkv(k.float(), v.float(), decay, bonus)[0].bfloat16())
 
 
-def test_linear_scan():
-    a, x, start = torch.rand(7, 1, 3).double(), torch.randn(7, 2, 3).double(), torch.randn(2, 3).double()
+@pytest.mark.parametrize("steps", [1, 2, 7, 9, 50])
+def test_linear_scan(steps):
+    a, x, start = torch.rand(steps, 1, 3).double(), torch.randn(steps, 2, 3).double(), torch.randn(2, 3).double()
     y, expected = start, []
-    for t in range(7):
+    for t in range(steps):
         y = a[t] * y + x[t]
         expected.append(y)
     torch.testing.assert_close(linear_scan(a, x, start), torch.stack(expected))
-    assert torch.autograd.gradcheck(linear_scan, tuple(z.requires_grad_() for z in (a, x, start)))
+    if steps < 10:
+        assert torch.autograd.gradcheck(linear_scan, tuple(z.requires_grad_() for z in (a, x, start)))
 
 
 def test_running_max():

@@ -124,7 +124,7 @@ class SpikeGPT(SpikingModel):
         depth: Blocks L.
         dim: Width d.
         neuron: Neuron of every branch, in JSON; see `make_neuron`.
-        num_steps: Tokens T of the noise that stands in for data when a checkpoint is checked without any.
+        num_steps: Length T of the texts that it is trained on, for its card; it changes nothing here.
         num_classes: Tokens V to predict; 0 for no head.
         in_chans: Tokens V that can be read; num_classes where the vocabulary is one.
         drop_rate: Dropout at the end of every block.
@@ -141,7 +141,7 @@ class SpikeGPT(SpikingModel):
         depth: int = 12,
         dim: int = 512,
         neuron: NeuronSpec = NEURON,  # never changed
-        num_steps: int = 64,
+        num_steps: int = 1024,
         num_classes: int = 256,
         in_chans: int = 256,
         drop_rate: float = 0.03,
@@ -288,15 +288,14 @@ def from_original(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Ten
     return {name: weight.flatten() if ".time_" in name else weight for name, weight in named.items()}
 
 
-def _cfg(vocabulary: int, **changes: Any) -> dict[str, Any]:
+def _cfg(vocabulary: int) -> dict[str, Any]:
     return {
         "num_classes": vocabulary,
-        "input_size": (vocabulary, 1, 1),  # V tokens; timm insists on three numbers
-        "mean": (),  # tokens are not normalised
-        "std": (),
+        "input_size": (vocabulary, 32, 1),  # V, and the T of a short text; timm insists on three numbers
+        "mean": (0.0,),  # tokens are not normalised
+        "std": (1.0,),
         "classifier": "fc",
         "paper_ids": "arXiv:2302.13939",
-        **changes,
     }
 
 

@@ -253,7 +253,7 @@ def test_generation_leaves_the_mode_and_is_without_dropout(model, tokens):
 
 
 def test_publish_and_verify(tmp_path):
-    model = zoo.create_model("spikegpt_tiny", in_chans=50, num_classes=50, num_steps=20).eval()
+    model = zoo.create_model("spikegpt_tiny", in_chans=50, num_classes=50).eval()
     zoo.publish(model, tmp_path / "spikegpt_tiny.noise", license="mit")
     zoo.verify("spikegpt_tiny.noise", registry=tmp_path)  # raises if the logits differ
     again = zoo.create_model("spikegpt_tiny.noise", pretrained=True, registry=tmp_path).eval()
