@@ -45,8 +45,8 @@ class TextDataModule(BaseDataModule):
     in_chans = 256
     sequence_ndim = 2
     image_size = 1
-    mean = (0.0,)  # tokens are not normalised
-    std = (1.0,)
+    mean = (0.0,) * 256  # tokens are not normalised
+    std = (1.0,) * 256
     label_names = tuple(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in range(256))
     max_workers = 0
 

@@ -254,13 +254,15 @@ def test_generation_leaves_the_mode_and_is_without_dropout(model, tokens):
 
 def test_publish_and_verify(tmp_path):
     model = zoo.create_model("spikegpt_tiny", in_chans=50, num_classes=50).eval()
-    zoo.publish(model, tmp_path / "spikegpt_tiny.noise", license="mit")
+    results = {"split": "test", "metrics": {"bits": 2.5}}
+    zoo.publish(model, tmp_path / "spikegpt_tiny.noise", license="mit", results=results)
     zoo.verify("spikegpt_tiny.noise", registry=tmp_path)  # raises if the logits differ
     again = zoo.create_model("spikegpt_tiny.noise", pretrained=True, registry=tmp_path).eval()
     tokens = torch.randint(50, (9, 2))
     assert torch.equal(again(tokens), model(tokens))
     card = (tmp_path / "spikegpt_tiny.noise/README.md").read_text()
     assert "tokens [T, N]" in card
+    assert "| bits per token | 2.5000 |" in card
     code = (
         card.split("```python")[1]
         .split("```")[0]
