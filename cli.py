@@ -19,7 +19,7 @@ RUN_COMMANDS = {
     "validate": "measure on the validation split",
     "test": "measure accuracy, firing rates and energy on the test split, and draw the plots",
     "ladder": "train at T = 5, then go down to T = 1:  snnzoo ladder --config configs/digits/ladder.yaml",
-    "predict": "write the answers for the test images to <run>/predictions.csv",
+    "predict": "write the answers for the test images, or go on with a text, in <run>/predictions.csv",
 }
 
 

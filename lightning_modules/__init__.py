@@ -2,5 +2,6 @@
 
 from .classification import ClassificationModule
 from .distillation import DistillationModule
+from .language import LanguageModule
 
-__all__ = ["ClassificationModule", "DistillationModule"]
+__all__ = ["ClassificationModule", "DistillationModule", "LanguageModule"]

@@ -31,10 +31,11 @@ Batch = tuple[Tensor, Tensor]
 class ClassifierModule(LightningModule, ABC):
     """Trains one network, `self.model`, on a weighted sum of objectives.
 
-    A batch is (x [T, N, C, H, W], target): classes [N], or soft targets [N, K] in training. Every term is logged raw as
-    `train/<Objective>`, their weighted sum as `train/loss`. The learning rate warms up linearly and then follows a
-    cosine to zero over the whole run, step by step. Weight decay spares vectors (norms, biases) and what the model
-    names in `no_weight_decay`; what it names in `lr_factors` has a learning rate of its own.
+    A batch is (x [T, N, C, H, W], target): classes [N], or soft targets [N, K] in training; `answers` says
+    what of the logits is held against it. Every term is logged raw as `train/<Objective>`, their weighted sum as
+    `train/loss`. The learning rate warms up linearly and then follows a cosine to zero over the whole run, step by
+    step. Weight decay spares vectors (norms, biases) and what the model names in `no_weight_decay`; what it names in
+    `lr_factors` has a learning rate of its own.
 
     Args:
         model: The network that is trained: a student, or a timm model read as a sequence.
@@ -86,6 +87,10 @@ class ClassifierModule(LightningModule, ABC):
         """Classes K of the trained network."""
         return int(self.model.num_classes)
 
+    def answers(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [M, K] that are answers, and their targets [M]; of T steps [T, N, K] the mean, one for each sample."""
+        return logits.mean(0), target
+
     @abstractmethod
     def read_teacher(self, x: Tensor) -> Outputs | None:
         """What the teacher gives for the sequence x [T, N, C, H, W]; None without a teacher."""
@@ -113,7 +118,7 @@ class ClassifierModule(LightningModule, ABC):
         terms = {name: objective(student, teacher, target) for name, objective in self.objectives.items()}
         total = torch.stack([self.objectives[name].weight * term for name, term in terms.items()]).sum()
         logs = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {f"{stage}/loss": total.detach()}
-        self.log_dict(logs, batch_size=len(target), on_step=False, on_epoch=True, sync_dist=True)
+        self.log_dict(logs, batch_size=student.logits.shape[1], on_step=False, on_epoch=True, sync_dist=True)
         return total
 
     def on_train_epoch_start(self) -> None:
@@ -129,7 +134,7 @@ class ClassifierModule(LightningModule, ABC):
             self.pending = (batch, token)
             return token
         student = read(self.model, x)
-        self.log_accuracy(student.logits.mean(0), target)
+        self.log_accuracy(*self.answers(student.logits, target))
         return self.loss(student, self.read_teacher(x), target, "train")
 
     def on_after_backward(self) -> None:
@@ -161,14 +166,14 @@ class ClassifierModule(LightningModule, ABC):
         self.evaluate(batch, "val", self.val_metrics)
 
     def test_step(self, batch: Batch, _: int) -> Tensor:
-        """Metrics of a batch of the test split, also at every step t <= T; returns the logits [N, K]."""
+        """Metrics of a batch of the test split, also at every step t <= T; returns the logits of the answers [N, K]."""
         student = self.evaluate(batch, "test", self.test_metrics)
         if len(student.logits) > 1 and self.test_acc_at:
             self.test_exit.update(student.logits, batch[1])
             for t, (metric, logits) in enumerate(zip(self.test_acc_at, mean_so_far(student.logits), strict=False), 1):
                 metric(logits, batch[1])
                 self.log(f"test/acc_at_{t}", cast(Metric, metric), batch_size=len(batch[1]))
-        return student.logits.mean(0)
+        return self.answers(student.logits, batch[1])[0]
 
     def on_test_epoch_start(self) -> None:
         """Begin a new early-exit curve."""
@@ -182,14 +187,27 @@ class ClassifierModule(LightningModule, ABC):
         """Class probabilities [N, K]."""
         return self(batch[0]).float().softmax(-1)
 
+    def prediction_rows(self, predicted: Tensor, batch: Batch, data: Any) -> list[dict[str, str]]:
+        """What `predict` writes of a batch, one row a sample: label, and probability of the best class.
+
+        Args:
+            predicted: What `predict_step` gave.
+            batch: What it read.
+            data: The DataModule, which knows the names.
+        """
+        names = data.input_cfg["label_names"]
+        best = zip(*(values.tolist() for values in predicted.max(-1)), strict=True)
+        return [{"label": names[index], "probability": f"{probability:.4f}"} for probability, index in best]
+
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> Outputs:
         """Log the loss and update the metrics; returns what the trained network gave."""
         x, target = batch
         student, teacher = read(self.model, x), self.read_teacher(x)
         self.loss(student, teacher, target, stage)
-        metrics(student.logits.mean(0).float(), target)
+        logits, expected = self.answers(student.logits, target)
+        metrics(logits.float(), expected)
         for name, metric in metrics.items():
-            self.log(name, metric, batch_size=len(target), prog_bar=name == "val/acc")
+            self.log(name, metric, batch_size=len(expected), prog_bar=name == "val/acc")
         if teacher is not None:
             self.evaluate_teacher(student, teacher, target, stage)
         return student

@@ -264,6 +264,7 @@ UNITS = {
     "acs": "{:,.0f} accumulates per inference",
     "macs": "{:,.0f} multiply-accumulates per inference",
     "parameters": "{:,.0f}",
+    "bits": "{:.4f} bits per token",
     "energy_uj": "{:.3f} µJ per inference, effective convention",
     "firing_rate": "{:.4f} spikes per neuron and step",
 }

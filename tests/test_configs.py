@@ -73,6 +73,13 @@ def fake_spoken_digits(root):
                 file.writeframes(tone.astype("<i2").tobytes())
 
 
+def fake_text(root):
+    """Texts in folders: those of this repository."""
+    root.mkdir()
+    for path in (ROOT / "docs").glob("*.md"):
+        (root / path.name).write_text(path.read_text())
+
+
 def published(name, directory, classes, chans, size):
     """A checkpoint with random weights, as a teacher or a student to fine-tune."""
     model = zoo.create_model(name, num_classes=classes, in_chans=chans)
@@ -93,6 +100,8 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
         changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
     if dataset == "fashion_mnist":
         fake_fashion_mnist(tmp_path / "data")
+    if dataset == "text":
+        fake_text(tmp_path / "data")
     if dataset == "spoken_digits":
         fake_spoken_digits(tmp_path / "data")
     if dataset == "cifar10":

@@ -131,6 +131,7 @@ def measured(results: Mapping[str, Any]) -> str:
 SCORES = {
     "acc": "accuracy",
     "acc_top5": "top-5 accuracy",
+    "bits": "bits per token",
     "ece": "expected calibration error",
     "agreement": "agreement with the teacher",
     "teacher_acc": "accuracy of the teacher",

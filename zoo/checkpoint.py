@@ -246,12 +246,12 @@ def noise_input(model: Network) -> Tensor:
     """Noise of the size that a model takes, always the same, 8 samples.
 
     Normal images [8, C, H, W], uniform event clouds [8, P, 3], spikes [T, 8, F], or tokens [T, 8]. In `pretrained_cfg`,
-    "input_size" of a cloud is (3, P, 1), of spike trains (F, 1, 1), of tokens (K, T, 1): timm insists on three numbers.
+    "input_size" of a cloud is (3, P, 1), of spike trains (F, 1, 1), of tokens (V, T, 1): timm insists on three numbers.
     """
     chans, height, width = describe(model)["pretrained_cfg"]["input_size"]
     draw, kind = torch.Generator().manual_seed(0), getattr(model, "sequence_ndim", 5)
     if kind == 2:
-        return torch.randint(model.num_classes, (height, 8), generator=draw)
+        return torch.randint(chans, (height, 8), generator=draw)
     if kind == 3:
         return (torch.rand(model.num_steps, 8, chans, generator=draw) < 0.1).float()
     if kind == 4:
@@ -261,7 +261,7 @@ def noise_input(model: Network) -> Tensor:
 
 def as_shown(model: Network, x: Tensor) -> Tensor:
     """Kept images as a model takes them: a non-spiking one sees one, of its own size, as `StillModel` shows it."""
-    x = x.float().cpu()
+    x = (x.float() if x.is_floating_point() else x).cpu()  # tokens are whole numbers
     if x.ndim == 4 or spiking_neurons(model):
         return x
     return StillModel(model, {**describe(model)["pretrained_cfg"], "input_size": x.shape[2:]}).frame(x)

@@ -50,7 +50,7 @@ class EnergyMonitor(Callback):
         if self.golden_input is None:
             self.golden_input = batch[0][:, :8].cpu().contiguous()
         if not self.measurements:
-            self.seen += len(batch[1])
+            self.seen += batch[0].shape[1]  # N
             if self.seen >= self.num_samples:
                 self.finish()
 

@@ -59,7 +59,7 @@ class Plots(Callback):
             for hook in self.hooks:
                 hook.remove()
         assert self.confusion is not None  # made in on_test_start
-        self.confusion.update(outputs.argmax(-1), batch[1])
+        self.confusion.update(outputs.argmax(-1), batch[1].flatten())
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw what was counted."""

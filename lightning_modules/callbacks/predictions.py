@@ -4,33 +4,35 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 
 
 class PredictionWriter(Callback):
-    """Writes `<run>/predictions.csv`: one row a sample, in order: index, label, probability of the best class."""
+    """Writes `<run>/predictions.csv`: one row a sample, in order: its index, and what the module makes of the answer.
+
+    That is label and probability of the best class, or prompt and continuation (`prediction_rows` of the module).
+    """
 
     def __init__(self) -> None:
-        self.rows: list[tuple[int, str, str]] = []
+        self.rows: list[dict[str, str]] = []
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin a new table."""
         self.rows = []
 
     def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Keep the answers of a batch."""
-        names = trainer.datamodule.input_cfg["label_names"]  # type: ignore[attr-defined]
-        for probability, index in zip(*(values.tolist() for values in outputs.max(-1)), strict=True):
-            self.rows.append((len(self.rows), names[index], f"{probability:.4f}"))
+        for row in pl_module.prediction_rows(outputs, batch, trainer.datamodule):  # type: ignore[attr-defined]
+            self.rows.append({"index": str(len(self.rows)), **row})
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the table."""
         path = Path(trainer.default_root_dir) / "predictions.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("index", "label", "probability"))
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(self.rows[0]) if self.rows else ["index"])
+            writer.writeheader()
             writer.writerows(self.rows)
         print(f"Wrote {len(self.rows)} predictions to {path}.")

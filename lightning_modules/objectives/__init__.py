@@ -10,6 +10,7 @@ from .feature_mse import FeatureMSE
 from .first_spike import FirstSpike
 from .logit_kd import LogitKD
 from .max_cross_entropy import MaxCrossEntropy
+from .next_token import NextToken
 from .per_step import PerStep
 from .rate_mse import RateMSE
 from .shaped_cross_entropy import ShapedCrossEntropy
@@ -25,6 +26,7 @@ __all__ = [
     "FirstSpike",
     "LogitKD",
     "MaxCrossEntropy",
+    "NextToken",
     "Objective",
     "PerStep",
     "RateMSE",

@@ -23,6 +23,7 @@ TERMS = {
     "BKD as published": {"blur": 0.0, "alpha_sum": 7e-5},
     "FirstSpike": {},
     "MaxCrossEntropy": {},
+    "NextToken": {},
     "ShapedCrossEntropy": {},
     "RateMSE": {},
     "PerStep": {"objective": objectives.LogitKD()},

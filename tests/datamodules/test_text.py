@@ -1,0 +1,124 @@
+import pytest
+import torch
+
+from datamodules.text import TextDataModule
+
+TEXT = bytes(range(48, 123)) * 20  # 1,500 different-looking bytes: every place can be told from its neighbours
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(TEXT)
+    return path
+
+
+def make(path, **changes):
+    data = TextDataModule(**{"root": str(path), "length": 20, "batch_size": 4, **changes})
+    data.setup("fit")
+    return data
+
+
+def test_a_target_is_the_next_byte(path):
+    for x, y in make(path).train_dataloader():
+        assert x.shape == y.shape == (20, 4)
+        assert x.dtype == y.dtype == torch.int64
+        assert torch.equal(x[1:], y[:-1])
+        assert all(bytes(window.tolist()) in TEXT for window in torch.cat([x, y[-1:]]).T)
+
+
+def test_the_splits_are_pieces_of_the_text_in_order(path):
+    data = make(path, val_fraction=0.2, test_fraction=0.1)
+    for loader, first, windows in ((data.val_dataloader(), 1050, 14), (data.test_dataloader(), 1350, 7)):
+        x, y = (torch.cat(parts, 1) for parts in zip(*loader, strict=True))
+        assert x.shape == (20, windows)  # 300 and 150 bytes, of which the last must be a target
+        assert bytes(x.T.flatten().tolist()) == TEXT[first : first + 20 * windows]
+        assert bytes(y.T.flatten().tolist()) == TEXT[first + 1 : first + 20 * windows + 1]
+
+
+def test_training_windows_begin_anywhere_in_the_training_split_and_nowhere_else(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(bytes(n % 128 for n in range(160)))
+    data = make(path, length=10, batch_size=1)  # 128 of 160 bytes are for training
+    begins, ends = set(), set()
+    for epoch in range(60):
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        for x, y in loader:
+            begins.add(x[0, 0].item())
+            ends.add(y[-1, 0].item())
+    assert begins == set(range(110))  # of the pairs of windows [0, 20), [10, 30), ..., [100, 120)
+    assert max(ends) == 119
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch(path):
+    def epoch(number, **changes):
+        loader = make(path, **changes).train_dataloader()
+        loader.sampler.set_epoch(number)
+        return torch.cat([x for x, _ in loader], 1)
+
+    assert torch.equal(epoch(1), epoch(1))
+    assert not torch.equal(epoch(1), epoch(2))
+    assert not torch.equal(epoch(1), epoch(1, seed=1))
+
+
+def test_a_folder_is_its_texts_in_order(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name, text in (("a.md", "ä" * 100), ("b/c.txt", "c" * 300), ("z.txt", "z" * 100), ("no.py", "n" * 100)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    data = make(tmp_path)
+    train, test = data.splits["train"].source.tensors[0], data.splits["test"].source.tensors[0]
+    assert data.decode(train[0]) == "ä" * 20
+    assert data.decode(test[-1]) == "z" * 21
+    assert "n" not in data.decode(train.flatten())
+
+
+def test_prompts(path):
+    data = make(path, prompts=["Once", "ein Spaß"])
+    found = [x for x, _ in data.predict_dataloader()]
+    assert [tuple(x.shape) for x in found] == [(4, 1), (9, 1)]
+    assert [data.decode(x[:, 0]) for x in found] == ["Once", "ein Spaß"]
+    ((x, _),) = make(path).predict_dataloader()
+    assert bytes(x[:, 0].tolist()) == TEXT[1350:1370]
+
+
+def test_what_is_no_utf8_can_still_be_shown(path):
+    assert make(path).decode(torch.tensor([104, 195, 105])) == "h�i"
+
+
+def test_every_byte_has_a_name(path):
+    data = make(path)
+    assert len(set(data.label_names)) == data.num_classes == data.in_chans == 256
+    assert data.label_names[65] == "A"
+    assert data.input_cfg["sequence_ndim"] == 2
+    assert data.input_cfg["input_size"] == (256, 20, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"length": 0}, "length .* at least 1, got 0"),
+        ({"length": 150}, r"1500 bytes, which leaves 150 to the val split; windows of 150 tokens need 151"),
+        ({"length": 700}, r"leaves 1200 to the train split; windows of 700 tokens need 1400"),
+        ({"test_fraction": 0.0}, "test_fraction must be between 0 and 1"),
+        ({"test_fraction": 0.9, "val_fraction": 0.2}, r"val_fraction \+ test_fraction must be between"),
+        ({"prompts": ["a", ""]}, "prompts must not be empty"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_what_it_refuses(path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(path, **changes)
+
+
+def test_files_it_refuses(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no text at .*missing.txt. Name a text file, or a folder"):
+        make(tmp_path / "missing.txt")
+    with pytest.raises(FileNotFoundError, match="There is no text at"):
+        make(tmp_path)
+    (tmp_path / "empty.txt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"has 0 bytes, .* Give more text, or a smaller length"):
+        make(tmp_path / "empty.txt")
+    (tmp_path / "latin.txt").write_bytes("Spaß".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.txt is not a text in UTF-8"):
+        make(tmp_path)
