@@ -148,7 +148,7 @@ def test_a_cpu_that_computes_in_bf16_trains_in_it(tmp_path, capsys, monkeypatch,
     seen = set()  # types of the logits
     forward = SpikingVGG.forward_head
     monkeypatch.setattr(SpikingVGG, "forward_head", lambda *args: note(seen, forward(*args)))
-    short = ["--trainer.accelerator=cpu", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+    short = ["--trainer.accelerator=cpu", "--trainer.limit_train_batches=8", "--trainer.limit_val_batches=1"]
 
     fit(tmp_path / "run", *short)
     assert ("parameters in bf16-mixed (chosen for this CPU" in capsys.readouterr().out) == bf16
