@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV = $(shell command -v uv || echo $(VENV)-uv/bin/uv)
 SOURCES := cli.py zoo lightning_modules datamodules benchmarks tests
 
-.PHONY: help install demo test test-slow test-network lint format clean
+.PHONY: help install demo wiring test test-slow test-network lint format clean
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -22,6 +22,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: install  ## The main job on handwritten digits, in a few minutes; see runs/demo
 	$(BIN)/python benchmarks/demo.py
+
+wiring: install  ## Draw the tiny students into docs/wiring.md
+	$(BIN)/snnzoo draw '*tiny' --output docs/wiring.md
 
 test: install  ## The whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not network"

@@ -159,6 +159,35 @@ def report(name: str, registry: str | None = None) -> None:
             console.print(exit_table(curve, tested, still=len(sequence) == 1))
 
 
+def draw(name: str, output: str | None = None, registry: str | None = None) -> None:
+    """Draw how a network is wired, and where spikes flow in it: a Mermaid flowchart, seen in one run on noise.
+
+    Args:
+        name: An architecture, a checkpoint, a run, or a shell pattern of architectures, such as '*tiny'.
+        output: File to write: .mmd for the flowchart, .md for a page; default: print it (of several, a page).
+        registry: Directory of published checkpoints.
+    """
+    import torch
+
+    import zoo
+    from zoo.wiring import mermaid, page, wiring
+
+    names = zoo.list_models(name) or [name]
+    suffix = Path(output).suffix if output else ".md" if len(names) > 1 else ".mmd"
+    if suffix not in (".md", ".mmd") or (suffix == ".mmd" and len(names) > 1):
+        raise ValueError(f"output must end in .md or, for one flowchart, in .mmd; found {output}, for {len(names)}.")
+
+    def create(name: str) -> Any:
+        torch.manual_seed(0)  # untrained weights are random, their picture is not
+        return zoo.create_model(name, pretrained=not is_architecture(name), registry=registry)
+
+    text = page((name, create(name)) for name in names) if suffix == ".md" else mermaid(wiring(create(name)))
+    if output:
+        Path(output).write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
 def finetune(
     name: str,
     data: str | None = None,
@@ -218,6 +247,7 @@ VERBS: dict[str, Any] = {
     "publish": publish,
     "verify": verify,
     "report": report,
+    "draw": draw,
     "finetune": finetune,
 }
 

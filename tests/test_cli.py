@@ -133,6 +133,25 @@ def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys, monkeypatch):
     assert "early exit, on the test split" in capsys.readouterr().out
 
 
+def test_draw(registry, tmp_path, capsys):
+    main(["draw", "spiking_vgg_tiny.noise", "--registry", registry])
+    printed = capsys.readouterr().out
+    assert "flowchart TD" in printed
+    assert "LIF" in printed
+    main(["draw", "spiking_vgg_tiny.noise", "--registry", registry, "--output", str(tmp_path / "vgg.mmd")])
+    assert (tmp_path / "vgg.mmd").read_text(encoding="utf-8") == printed
+    for name, file in (("sew_resnet_tiny", "x.png"), ("sew_*tiny", "x.mmd")):
+        assert "output must end in .md" in fails(["draw", name, "--output", str(tmp_path / file)], capsys)
+        assert not (tmp_path / file).exists()
+    assert "Did you mean 'sew_resnet_tiny'" in fails(["draw", "sew_resnet_tinny"], capsys)
+
+
+def test_the_page_of_pictures_is_up_to_date(tmp_path):
+    main(["draw", "*tiny", "--output", str(tmp_path / "wiring.md")])
+    drawn = (tmp_path / "wiring.md").read_text(encoding="utf-8")
+    assert drawn == (ROOT / "docs/wiring.md").read_text(encoding="utf-8"), "run `make wiring`"
+
+
 def test_finetune_on_a_folder(registry, tmp_path, capsys):
     for index, colour in enumerate(("dark", "light")):
         (tmp_path / "images" / colour).mkdir(parents=True)
