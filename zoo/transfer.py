@@ -38,8 +38,9 @@ def init_from_teacher(
 ) -> Transfer:
     r"""Start a student from the weights of a non-spiking teacher of like topology, and fit their scale to spikes.
 
-    Weights: convolutions, norms and linear layers of both, in order, are matched by kind and shape (longest common
-    blocks); an input of other channels is adapted as timm does it. Scale: every norm that feeds a neuron is multiplied,
+    Weights: convolutions, norms and linear layers of both are matched by name, and what is left by order (longest
+    common blocks), where kind and shape agree; an input of other channels is adapted as timm does it. Scale: every
+    norm that feeds a neuron is multiplied,
 
         gamma, beta  *=  V_th / (g p),    p: the percentile of the current,  g: its gain, 1/tau if the input decays
 
@@ -97,15 +98,20 @@ def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     """Copy what matches; see `init_from_teacher`."""
     teacher = teacher.model if isinstance(teacher, StillModel) else teacher
     ours, theirs = layers(student), layers(teacher)
-    marks = [[signature(layer, index == 0) for index, layer in enumerate(side.values())] for side in (ours, theirs)]
-    copied: dict[str, str] = {}
-    for start, other, size in SequenceMatcher(None, marks[0], marks[1], autojunk=False).get_matching_blocks():
-        copied |= dict(zip([*ours][start : start + size], [*theirs][other : other + size], strict=True))
+    marks = [
+        {name: signature(layer, index == 0) for index, (name, layer) in enumerate(side.items())}
+        for side in (ours, theirs)
+    ]
+    copied = {name: name for name, mark in marks[0].items() if mark == marks[1].get(name)}
+    left = [[name for name in side if name not in copied] for side in marks]
+    found = [[side[name] for name in names] for side, names in zip(marks, left, strict=True)]
+    for start, other, size in SequenceMatcher(None, found[0], found[1], autojunk=False).get_matching_blocks():
+        copied |= dict(zip(left[0][start : start + size], left[1][other : other + size], strict=True))
     convolutions = [name for name, layer in ours.items() if isinstance(layer, nn.Conv2d)]
     if sum(name in copied for name in convolutions) * 2 < len(convolutions):
         raise ValueError(
-            f"{type(student).__name__} and {type(teacher).__name__} have too few layers in common: in kind, shape and "
-            f"order {sum(name in copied for name in convolutions)} of {len(convolutions)} convolutions match. Choose a "
+            f"{type(student).__name__} and {type(teacher).__name__} have too few layers in common: in kind and shape "
+            f"{sum(name in copied for name in convolutions)} of {len(convolutions)} convolutions match. Choose a "
             "teacher of the student's topology (sew_resnet18 and resnet18, sew_resnet20 and "
             "cifar_resnet20, spiking_vgg11 and vgg11_bn), or a student without it."
         )

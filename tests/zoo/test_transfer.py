@@ -37,6 +37,22 @@ def test_a_sew_resnet_takes_every_tensor_of_a_resnet():
         assert torch.equal(student.state_dict()[key], value), key
 
 
+def test_an_ms_resnet_takes_the_blocks_of_a_resnet():
+    widths = {"layers": (1, 2, 1, 1), "num_classes": 4}
+    teacher = randomise(ResNet(BasicBlock, channels=(64, 72, 80, 88), **widths))
+    student = zoo.create_model("ms_resnet18", widths=(64, 72, 80, 88), **widths)
+    done = copy_weights(student, teacher)
+    blocks = [
+        (f"layer{stage}.{block}", layer)
+        for stage, block in ((1, 0), (2, 0), (2, 1), (3, 0), (4, 0))
+        for layer in (1, 2)
+    ]
+    for block, layer in blocks:
+        assert done.copied[f"{block}.conv{layer}"] == f"{block}.conv{layer}"
+        assert done.copied[f"{block}.bn{layer}"] == f"{block}.bn{layer}"
+    assert set(done.left) == {name for name in done.left if name.startswith("layer1.0.")}  # a shortcut no ResNet has
+
+
 def test_a_spiking_vgg_takes_the_layers_of_a_vgg():
     teacher = randomise(VGG(cfg=[8, "M", 16, "M", 24, 24, "M"], norm_layer=nn.BatchNorm2d, num_classes=4))
     student = zoo.create_model("spiking_vgg_tiny", stages=((8,), (16,), (24, 24)), num_classes=4)
