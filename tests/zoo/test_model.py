@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from timm.models import group_parameters
 from torch import nn
 
@@ -43,11 +44,11 @@ every_student_of_frames = pytest.mark.parametrize("name", [name for name in TINY
 
 
 def noise(model):
-    """A sequence of four samples of what the model takes; images are of its smallest size."""
+    """A sequence of four samples of what the model takes; images are smooth, as images are, and of its smallest size."""
     if model.sequence_ndim != 5:
         return to_sequence(noise_input(model), model.sequence_ndim)[:, :4]
     smallest = model.pretrained_cfg.get("min_input_size") or model.pretrained_cfg["input_size"]
-    return torch.randn(1, 4, model.in_chans, *smallest[1:])
+    return F.interpolate(torch.randn(4, model.in_chans, 4, 4), smallest[1:], mode="bicubic")[None]
 
 
 def make(name, dtype=torch.float32, **changes):

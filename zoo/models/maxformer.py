@@ -176,7 +176,7 @@ def _cfg(**changes: Any) -> dict[str, Any]:
     return {
         "num_classes": 1000,
         "input_size": (3, 224, 224),
-        "min_input_size": (3, 32, 32),
+        "min_input_size": (3, 224, 224),  # with fewer tokens the attention of a new net may be silent
         "interpolation": "bicubic",
         "mean": (0.485, 0.456, 0.406),
         "std": (0.229, 0.224, 0.225),
@@ -189,11 +189,11 @@ def _cfg(**changes: Any) -> dict[str, Any]:
     }
 
 
-CIFAR: dict[str, Any] = {"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 16, 16)}
+CIFAR: dict[str, Any] = {"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 32, 32)}
 DVS: dict[str, Any] = {
     "num_classes": 10,
     "input_size": (2, 128, 128),
-    "min_input_size": (2, 32, 32),
+    "min_input_size": (2, 128, 128),
     "mean": (0.0, 0.0),
     "std": (1.0, 1.0),
 }
@@ -205,9 +205,9 @@ default_cfgs = generate_default_cfgs(
         "maxformer_10_768": _cfg(description="82.39 % ImageNet-1k, T = 4"),
         "maxformer_tiny": _cfg(num_classes=10, input_size=(3, 64, 64), min_input_size=(3, 28, 28)),
         "maxformer_cifar_4_384": _cfg(description="97.04 % CIFAR-10, T = 4", **CIFAR),
-        "maxformer_cifar_tiny": _cfg(**CIFAR),
+        "maxformer_cifar_tiny": _cfg(**{**CIFAR, "min_input_size": (3, 16, 16)}),
         "maxformer_dvs_2_256": _cfg(description="84.2 % CIFAR10-DVS", **DVS),
-        "maxformer_dvs_tiny": _cfg(**DVS),
+        "maxformer_dvs_tiny": _cfg(**{**DVS, "min_input_size": (2, 32, 32)}),
     }
 )
 
