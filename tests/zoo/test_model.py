@@ -44,7 +44,7 @@ every_student_of_frames = pytest.mark.parametrize("name", [name for name in TINY
 
 
 def noise(model):
-    """A sequence of four samples of what the model takes; images are smooth, as photographs are, and of the least size."""
+    """A sequence of four samples of what the model takes; images are as smooth as photographs, of the least size."""
     if model.sequence_ndim != 5:
         return to_sequence(noise_input(model), model.sequence_ndim)[:, :4]
     smallest = model.pretrained_cfg.get("min_input_size") or model.pretrained_cfg["input_size"]
