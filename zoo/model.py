@@ -227,11 +227,12 @@ class SpikingModel(nn.Module, ABC):
         """Run a part of the model; every layer that multiplies, and every max-pool, runs inside one.
 
         With `set_grad_checkpointing` only what enters the part is kept for the backward pass, in one bit per spike; of
-        an `nn.Sequential`, what enters each of its modules.
+        an `nn.Sequential`, what enters each of its modules, unless it has a forward of its own (`Residual`).
         """
         if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
             return module(x)
-        for part in module if isinstance(module, nn.Sequential) else [module]:
+        chain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+        for part in module if chain else [module]:
             x = recompute(part, x, self)
         return x
 
