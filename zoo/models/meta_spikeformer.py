@@ -61,8 +61,11 @@ class RepConv(nn.Module):
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Gain and shift [C] of a norm in evaluation mode: y = gain x + shift."""
-    gain = norm.weight * (norm.get_buffer("running_var") + norm.eps).rsqrt()
-    return gain, norm.bias - norm.get_buffer("running_mean") * gain
+    scale = (norm.get_buffer("running_var") + norm.eps).rsqrt()
+    offset = (
+        norm.get_buffer("running_mean") * scale
+    )  # as it is now: the gradient must not see what a later batch makes it
+    return norm.weight * scale, norm.bias - norm.weight * offset
 
 
 class SeparableConv(nn.Module):

@@ -122,6 +122,19 @@ def test_a_folded_convolution_is_equal(dtype, tolerance):
     assert (wrong - expected).abs().max() > 0.1
 
 
+def test_the_border_of_a_batch_is_not_that_of_a_later_one():
+    """Two batches and one backward pass: each gradient is that of its own pass."""
+    torch.manual_seed(0)
+    model, batches = RepConv(3).double().train(), torch.randn(2, 4, 3, 5, 5, dtype=torch.float64) + 2
+    outputs = [model(x) for x in batches]
+    outputs[0].square().sum().backward()
+    found = model.bn1.weight.grad.clone()
+    model.bn1.reset_running_stats()
+    model.zero_grad()
+    model(batches[0]).square().sum().backward()
+    torch.testing.assert_close(found, model.bn1.weight.grad)
+
+
 @torch.no_grad()
 def test_a_network_with_folded_convolutions_is_equal(calibrate):
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
