@@ -25,8 +25,8 @@ every layer that runs before the first neuron has fired, on an input not all in 
 which leaves E = mac_pj * dense. Any later layer accumulates at the rate of its input, be that a SEW sum or pooled
 spikes. The rate is mean |x|, as in syops-counter: a 2 is two spikes and costs two additions, and average pooling keeps
 the number of spikes; that of a product of two activations is the rate of the first that is of spikes (of the first, if
-none is). Yao et al. take the share of nonzero values; on binary spikes the two are equal. `dense` holds all T steps as they ran: an encoder that sees a still
-image once counts once. Papers also count zero padding, which is more.
+none is). Yao et al. take the share of nonzero values; on binary spikes the two are equal. `dense` holds all T steps as
+they ran: an encoder that sees a still image once counts once. Papers also count zero padding, which is more.
 
 NOT counted, by either convention: memory traffic (often the larger part, arXiv:2409.08290), neuron updates,
 normalisation, pooling, additions, products value by value, products of two activations outside a `MatMul` (those of

@@ -4,7 +4,7 @@ Shapes: T time steps, N batch, C channels, H height, W width, K classes. Everyth
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -231,8 +231,10 @@ class SpikingModel(nn.Module, ABC):
         """
         if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
             return module(x)
-        chain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-        for part in module if chain else [module]:
+        parts: Iterable[Callable[[Tensor], Tensor]] = [module]
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            parts = module
+        for part in parts:
             x = recompute(part, x, self)
         return x
 

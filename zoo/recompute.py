@@ -27,8 +27,8 @@ def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) ->
     Args:
         block: A part of the model.
         x: What it reads.
-        model: The one that the block is a part of. The second run leaves its buffers, such as running statistics, alone;
-            of a block that is a module only its own, as there may be many blocks.
+        model: What the block is a part of. The second run leaves its buffers, such as running statistics, alone; if the
+            block is a module, only those of the block, as there may be many.
 
     Raises:
         ValueError: If the neurons of the model carry their state from call to call.
