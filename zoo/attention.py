@@ -1,8 +1,9 @@
-"""The parts that spiking transformers share: convolution units, attention between spikes, shortcuts.
+"""The parts that spiking transformers share: their stem, attention between spikes, blocks.
 
 All of them map sequences of maps [T, N, C, H, W]; the tokens of a transformer are the H W pixels of a map, and what the
-papers call a linear layer over tokens is a 1x1 convolution. A branch is what stands beside a shortcut: spikes in, the
-current of a norm out. Spikformer adds spikes, x + neuron(branch(x)), its successors currents, x + branch(neuron(x)).
+papers call a linear layer over tokens is a 1x1 convolution. A branch is what stands beside a shortcut (`Residual`):
+spikes in, the current of a norm out. Spikformer adds spikes, x + neuron(branch(x)), its successors currents,
+x + branch(neuron(x)).
 """
 
 from collections.abc import Sequence
@@ -11,57 +12,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .layers import MatMul, init_convolutions, over_time
+from .layers import ConvNeuron, ConvNorm, MatMul, NeuronConv, Residual, init_convolutions
 from .neurons import Neuron, NeuronSpec, make_neuron
 
 LIF_OF_SPIKFORMER: dict[str, Any] = {"name": "lif", "tau": 2.0, "surrogate": {"name": "sigmoid", "alpha": 4.0}}
 """The neuron of Spikformer and its successors: LIF, tau 2, threshold 1, hard reset to 0, detached in the gradient."""
 
 
-class ConvUnit(nn.Module):
-    """Convolution and norm and, if they are asked for, neuron and 3x3 max-pool: [T, N, C, H, W] -> [T, N, C', H', W'].
-
-    Args:
-        in_chans: Channels C.
-        out_chans: Channels C'.
-        kernel_size: Of the convolution, whose stride is 1 and whose padding keeps the size.
-        bias: Whether the convolution has one; the norm makes it idle, but it counts as a parameter.
-        neuron: In JSON; None for a unit that gives the norm's current.
-        pool: Whether the last thing is a max-pool 3x3 of stride 2, H' = ceil(H / 2).
-    """
-
-    def __init__(
-        self,
-        in_chans: int,
-        out_chans: int,
-        kernel_size: int = 1,
-        bias: bool = False,
-        neuron: NeuronSpec | None = None,
-        pool: bool = False,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_chans, out_chans, kernel_size, padding=kernel_size // 2, bias=bias)
-        self.bn = nn.BatchNorm2d(out_chans)
-        self.act = nn.Identity() if neuron is None else make_neuron(neuron, out_chans)
-        self.pool = nn.MaxPool2d(3, 2, padding=1) if pool else nn.Identity()
-
-    def current(self, x: Tensor) -> Tensor:
-        """What the neuron integrates."""
-        return over_time(x, self.conv, self.bn)
-
-    def fire(self, current: Tensor) -> Tensor:
-        """What the unit makes of its current."""
-        return over_time(self.act(current), self.pool)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes; the current, of a unit without a neuron."""
-        return self.fire(self.current(x))
-
-
 def stem_units(
     in_chans: int, dim: int, pools: Sequence[bool], neuron: NeuronSpec, last_fires: bool = True
-) -> list[ConvUnit]:
-    """The four 3x3 units with which Spikformer and its successors begin: dim / 8, / 4, / 2 and dim channels.
+) -> tuple[ConvNeuron, list[nn.Module]]:
+    """The four 3x3 units with which Spikformer and its successors begin: the first, and the other three.
+
+    They have dim / 8, dim / 4, dim / 2 and dim channels.
 
     Args:
         in_chans: Input channels.
@@ -79,10 +42,11 @@ def stem_units(
         raise ValueError(f"dim is the channels of a token and must be a multiple of 8, found {dim}.")
     if len(pools) != 4:
         raise ValueError(f"pools must say of each of the four units of the stem whether it pools, found {pools}.")
-    widths = (in_chans, dim // 8, dim // 4, dim // 2, dim)
-    neurons = (neuron, neuron, neuron, neuron if last_fires else None)
-    plan = zip(pairwise(widths), neurons, pools, strict=True)
-    return [ConvUnit(*chans, 3, neuron=spec, pool=pool) for chans, spec, pool in plan]
+    plan = zip(pairwise((in_chans, dim // 8, dim // 4, dim // 2)), pools[:3], strict=True)
+    first, *others = [ConvNeuron(*chans, neuron, 3, pool=pool) for chans, pool in plan]
+    if last_fires:
+        return first, [*others, ConvNeuron(dim // 2, dim, neuron, 3, pool=pools[3])]
+    return first, [*others, ConvNorm(dim // 2, dim, 3, pool=pools[3])]
 
 
 def token_features(dim: int, depth: int, pools: Sequence[bool]) -> list[dict[str, Any]]:
@@ -170,59 +134,18 @@ class SpikingSelfAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, scale: float, neuron: NeuronSpec, qkv_bias: bool = False) -> None:
         super().__init__()
-        self.q, self.k, self.v = (ConvUnit(dim, dim, bias=qkv_bias, neuron=neuron) for _ in range(3))
+        self.q, self.k, self.v = (ConvNeuron(dim, dim, neuron, bias=qkv_bias) for _ in range(3))
         self.attention = SpikeAttention(dim, heads, scale, neuron)
-        self.proj = ConvUnit(dim, dim, bias=True)
+        self.proj = ConvNorm(dim, dim, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Current of the spikes x, [T, N, C, H, W] both."""
         return self.proj(self.attention(self.q(x), self.k(x), self.v(x)))
 
 
-class MLP(nn.Module):
-    """The branch of two 1x1 units with bias, the first of which fires."""
-
-    def __init__(self, dim: int, hidden: int, neuron: NeuronSpec) -> None:
-        super().__init__()
-        self.fc1 = ConvUnit(dim, hidden, bias=True, neuron=neuron)
-        self.fc2 = ConvUnit(hidden, dim, bias=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Current of the spikes x, [T, N, C, H, W] both."""
-        return self.fc2(self.fc1(x))
-
-
-class SpikeShortcut(nn.Module):
-    """x + neuron(branch(x)): spikes are added, so that what the next branch reads are small integers.
-
-    Source: the ADD of Fang et al. 2021, arXiv:2102.04159, as Spikformer has it.
-    """
-
-    def __init__(self, dim: int, branch: nn.Module, neuron: NeuronSpec) -> None:
-        super().__init__()
-        self.branch = branch
-        self.act = make_neuron(neuron, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Sums of spikes, [T, N, C, H, W]."""
-        return x + self.act(self.branch(x))
-
-
-class MembraneShortcut(nn.Module):
-    """x + branch(neuron(x)): currents are added and the branch reads spikes.
-
-    Source: Hu et al. 2021, arXiv:2112.08954; in transformers: Zhou et al. 2023, arXiv:2304.11954, and Yao et al. 2023,
-    arXiv:2307.01694.
-    """
-
-    def __init__(self, dim: int, branch: nn.Module, neuron: NeuronSpec) -> None:
-        super().__init__()
-        self.act = make_neuron(neuron, dim)
-        self.branch = branch
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Sums of currents, [T, N, C, H, W]."""
-        return x + self.branch(self.act(x))
+def membrane_mlp(dim: int, hidden: int, neuron: NeuronSpec) -> Residual:
+    """The MLP of networks that add up currents: two 1x1 convolutions with bias, of spikes, beside a shortcut."""
+    return Residual(NeuronConv(dim, hidden, neuron, bias=True), NeuronConv(hidden, dim, neuron, bias=True))
 
 
 class Block(nn.Sequential):

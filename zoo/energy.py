@@ -24,9 +24,9 @@ SNN papers print the second (Spikformer, Zhou et al. 2023; Spike-driven Transfor
 every layer that runs before the first neuron has fired, on an input not all in {-1, 0, 1}. In an ANN it is every layer,
 which leaves E = mac_pj * dense. Any later layer accumulates at the rate of its input, be that a SEW sum or pooled
 spikes. The rate is mean |x|, as in syops-counter: a 2 is two spikes and costs two additions, and average pooling keeps
-the number of spikes; that of a product of two activations is the rate of the first. Yao et al. take the share of
-nonzero values; on binary spikes the two are equal. `dense` holds all T steps as they ran: an encoder that sees a still
-image once counts once. Papers also count zero padding, which is more.
+the number of spikes; that of a product of two activations is the rate of the first that is of spikes (of the first, if
+none is). Yao et al. take the share of nonzero values; on binary spikes the two are equal. `dense` holds all T steps as
+they ran: an encoder that sees a still image once counts once. Papers also count zero padding, which is more.
 
 NOT counted, by either convention: memory traffic (often the larger part, arXiv:2409.08290), neuron updates,
 normalisation, pooling, additions, products value by value, products of two activations outside a `MatMul` (those of
@@ -264,15 +264,16 @@ class OperationCounter:
 
     @torch.no_grad()
     def _count_matmul(self, tally: _Tally, layer: MatMul, args: tuple[Tensor, Tensor]) -> None:
-        a, b = args  # [..., n, k] and [..., k, m]
+        a, b = (x.cpu() if x.device.type == "mps" else x for x in args)  # [..., n, k] and [..., k, m]
+        first, second = (torch.equal(x, x.sign()) for x in (a, b))
         ones_a, ones_b = (a != 0).sum(-2).double(), (b != 0).sum(-1).double()  # [..., k]
         dense, effective = a.numel() * b.shape[-1], round((ones_a * ones_b).sum().item())
-        if torch.equal(a, a.sign()) or torch.equal(b, b.sign()):
+        if first or second:
             tally.acs += effective
         else:
             tally.macs += effective
         tally.dense += dense
-        tally.sops += dense * a.abs().mean(dtype=torch.float64).item()
+        tally.sops += dense * (b if second and not first else a).abs().mean(dtype=torch.float64).item()
         tally.values, tally.nonzero = tally.values + a.numel(), tally.nonzero + int(ones_a.sum())
         tally.weights, tally.nonzero_weights = tally.weights + b.numel(), tally.nonzero_weights + int(ones_b.sum())
 

@@ -79,8 +79,54 @@ class NeuronConv(ConvNorm):
         return super().forward(self.act(x))
 
 
+class ConvNeuron(ConvNorm):
+    """`ConvNorm` before a neuron, whose spikes the max-pool reads: the unit of networks that pass spikes on.
+
+    Args:
+        in_chans: Channels C.
+        out_chans: Channels C'.
+        neuron: Neuron in JSON; see `make_neuron`.
+        kernel_size: Of the convolution.
+        **conv: See `ConvNorm`.
+    """
+
+    def __init__(self, in_chans: int, out_chans: int, neuron: NeuronSpec, kernel_size: int = 1, **conv: Any) -> None:
+        super().__init__(in_chans, out_chans, kernel_size, **conv)
+        self.act = make_neuron(neuron, out_chans)
+
+    def current(self, x: Tensor) -> Tensor:
+        """What the neuron integrates."""
+        return over_time(x, self.conv, self.bn)
+
+    def fire(self, current: Tensor) -> Tensor:
+        """The spikes of a current, after the pool."""
+        return over_time(self.act(current), self.pool)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes [T, N, C', H', W']."""
+        return self.fire(self.current(x))
+
+
+class LinearNeuron(nn.Module):
+    """A fully connected layer of neurons, without a norm: [T, N, F] -> [T, N, F']."""
+
+    def __init__(self, in_features: int, out_features: int, neuron: NeuronSpec) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+        self.act = make_neuron(neuron, out_features)
+        init_for_spikes(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes."""
+        return self.act(self.linear(x))
+
+
 class Residual(nn.Sequential):
-    """x + f(x), f the modules one after another."""
+    """x + f(x), f the modules one after another.
+
+    If the last of them is a neuron, spikes are added, and the sum is of small integers (SEW: Fang et al. 2021,
+    arXiv:2102.04159); if the first is, currents are, and f reads spikes (MS: Hu et al. 2021, arXiv:2112.08954).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""

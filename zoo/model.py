@@ -4,7 +4,7 @@ Shapes: T time steps, N batch, C channels, H height, W width, K classes. Everyth
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -227,11 +227,14 @@ class SpikingModel(nn.Module, ABC):
         """Run a part of the model; every layer that multiplies, and every max-pool, runs inside one.
 
         With `set_grad_checkpointing` only what enters the part is kept for the backward pass, in one bit per spike; of
-        an `nn.Sequential`, what enters each of its modules.
+        an `nn.Sequential`, what enters each of its modules, unless it has a forward of its own (`Residual`).
         """
         if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
             return module(x)
-        for part in module if isinstance(module, nn.Sequential) else [module]:
+        parts: Iterable[Callable[[Tensor], Tensor]] = [module]
+        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+            parts = module
+        for part in parts:
             x = recompute(part, x, self)
         return x
 

@@ -27,7 +27,8 @@ def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) ->
     Args:
         block: A part of the model.
         x: What it reads.
-        model: Whose buffers, such as running statistics, the second run leaves alone.
+        model: What the block is a part of. The second run leaves its buffers, such as running statistics, alone; if the
+            block is a module, only those of the block, as there may be many.
 
     Raises:
         ValueError: If the neurons of the model carry their state from call to call.
@@ -37,8 +38,9 @@ def recompute(block: Callable[[Tensor], Tensor], x: Tensor, model: nn.Module) ->
             "Gradient checkpointing would run neurons that carry their state (SLTT, `carry_state`) a second time, from "
             "another state. Turn it off, or let them start anew in every call."
         )
+    owner = block if isinstance(block, nn.Module) else model
     with saved_tensors_hooks(pack, unpack):
-        return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), keep_buffers(model)))
+        return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), keep_buffers(owner)))
 
 
 def keep_buffers(model: nn.Module) -> AbstractContextManager[None]:

@@ -50,7 +50,8 @@ def init_from_teacher(
 
     Args:
         student: Changed in place: a SEW-ResNet for a ResNet, an MS-ResNet likewise, a spiking VGG for a VGG with norms.
-        teacher: A timm model, or the `StillModel` that reads one.
+        teacher: A timm model, or the `StillModel` that reads one; without it, `batches` have the statistics (mean and
+            std) that the student declares in its `pretrained_cfg`.
         batches: Some inputs of the student, images [N, C, H, W] or sequences; labels are not needed.
         percentile: In (0, 100]. The sources, whose networks run for a hundred steps or more, take 99 to 99.9; over 4
             steps the answer is better at 90 (`benchmarks/init_from_teacher.py`).
@@ -69,7 +70,9 @@ def init_from_teacher(
     calibrate(student, batches)
     classifier = student.pretrained_cfg["classifier"]
     if classifier in done.copied:
-        with torch.no_grad(), evaluating(student):
+        if not isinstance(teacher, StillModel):
+            teacher = StillModel(teacher, {**student.pretrained_cfg, "input_size": batches[0].shape[2:]}).to(batches[0])
+        with torch.no_grad(), evaluating(student), evaluating(teacher):
             ours, theirs = (
                 torch.stack(
                     [network.forward_head(read(network, x).features[-1], pre_logits=True).abs().mean() for x in batches]

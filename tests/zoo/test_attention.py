@@ -4,17 +4,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo.attention import (
-    MLP,
-    ConvUnit,
-    MembraneShortcut,
     SpikeAttention,
-    SpikeShortcut,
     SpikingSelfAttention,
     attention_neuron,
     init_transformer,
+    membrane_mlp,
 )
-from zoo.layers import MatMul
-from zoo.neurons import NEURONS, Neuron
+from zoo.layers import ConvNeuron, MatMul
+from zoo.neurons import NEURONS
 
 
 def random_spikes(*shape, rate=0.4):
@@ -88,11 +85,11 @@ def test_heads_must_divide_the_channels(heads):
 
 
 def unit(x, module, threshold=1.0):
-    """A `ConvUnit` in evaluation mode, by hand."""
+    """A `ConvNeuron` or `ConvNorm` in evaluation mode, by hand."""
     bn = module.bn
     x = F.conv2d(x.flatten(0, 1), module.conv.weight, module.conv.bias, padding=module.conv.padding)
     x = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias).unflatten(0, (4, -1))
-    return lif(x, threshold) if isinstance(module.act, Neuron) else x
+    return lif(x, threshold) if isinstance(module, ConvNeuron) else x
 
 
 def lively(module):
@@ -111,28 +108,9 @@ def test_branches_by_hand():
     spikes = lif(attend(q, k, v, 2, 0.25), 0.5)
     assert 0.02 < spikes.mean() < 0.98
     torch.testing.assert_close(attention(x), unit(spikes, attention.proj))
-    mlp = lively(MLP(8, 32, "lif"))
-    torch.testing.assert_close(mlp(x), unit(unit(x, mlp.fc1), mlp.fc2))
-
-
-@torch.no_grad()
-def test_shortcuts_by_hand():
-    branch, x = lively(ConvUnit(8, 8, 3)), random_spikes(4, 2, 8, 3, 3)
-    torch.testing.assert_close(SpikeShortcut(8, branch, "lif")(x), x + lif(unit(x, branch)))
-    membrane = 3 * torch.randn_like(x)
-    torch.testing.assert_close(MembraneShortcut(8, branch, "lif")(membrane), membrane + unit(lif(membrane), branch))
-
-
-@pytest.mark.parametrize(("bias", "count"), [(False, 9 * 2 * 4 + 8), (True, 9 * 2 * 4 + 4 + 8)])
-def test_a_unit_pools_what_it_fires(bias, count):
-    module = ConvUnit(2, 4, 3, bias, neuron="lif", pool=True)
-    assert sum(parameter.numel() for parameter in module.parameters()) == count
-    x = torch.randn(3, 2, 2, 7, 6)
-    with torch.no_grad():
-        spikes = module.act(module.current(x))
-        expected = F.max_pool2d(spikes.flatten(0, 1), 3, 2, 1).unflatten(0, (3, 2))
-        assert module.train()(x).shape == (3, 2, 4, 4, 3)
-        torch.testing.assert_close(module.fire(module.current(x)), expected)
+    mlp, membrane = lively(membrane_mlp(8, 32, "lif")), 3 * torch.randn_like(x)
+    expected = membrane + unit(lif(unit(lif(membrane), mlp[0])), mlp[1])
+    torch.testing.assert_close(mlp(membrane), expected)
 
 
 @pytest.mark.parametrize("name", NEURONS)

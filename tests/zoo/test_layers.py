@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo.layers import (
+    ConvNeuron,
     ConvNorm,
     NeuronConv,
     Residual,
@@ -49,6 +50,30 @@ def test_units_by_hand():
     torch.testing.assert_close(ConvNorm.forward(unit, spikes), torch.stack(expected))
     same = NeuronConv(4, 4, "lif").eval()
     torch.testing.assert_close(Residual(same, nn.ReLU())(x), x + same(x).relu())
+
+
+@pytest.mark.parametrize(("bias", "count"), [(False, 9 * 2 * 4 + 8), (True, 9 * 2 * 4 + 4 + 8)])
+@torch.no_grad()
+def test_a_neuron_behind_a_convolution_fires_before_the_pool(bias, count):
+    unit = ConvNeuron(2, 4, "lif", 3, bias=bias, pool=True).eval()
+    assert sum(parameter.numel() for parameter in unit.parameters()) == count
+    nn.init.normal_(unit.bn.running_mean)
+    x = 3 * torch.randn(3, 2, 2, 7, 6)
+    frames = [F.conv2d(frame, unit.conv.weight, unit.conv.bias, padding=1) for frame in x]
+    current = (torch.stack(frames) - unit.bn.running_mean.view(-1, 1, 1)) / (1 + 1e-5) ** 0.5
+    torch.testing.assert_close(unit.current(x), current)
+    spikes = LIF()(current)
+    assert 0.05 < spikes.mean() < 0.95
+    assert torch.equal(unit(x), torch.stack([F.max_pool2d(frame, 3, 2, 1) for frame in spikes]))
+    assert unit(x).shape == (3, 2, 4, 4, 3)
+
+
+@torch.no_grad()
+def test_shortcuts_add_spikes_or_currents():
+    x, branch = 3 * torch.randn(4, 2, 8, 3, 3), ConvNorm(8, 8, 3).eval()
+    current = F.conv2d(x.flatten(0, 1), branch.conv.weight, padding=1).unflatten(0, (4, 2)) / (1 + 1e-5) ** 0.5
+    torch.testing.assert_close(Residual(branch, LIF())(x), x + LIF()(current))
+    torch.testing.assert_close(Residual(LIF(), branch)(x), x + branch(LIF()(x)))
 
 
 def test_dropout_keeps_its_mask_over_time():

@@ -19,6 +19,7 @@ from torch import nn
 
 import zoo
 from zoo.checkpoint import noise_input
+from zoo.layers import Residual
 from zoo.model import SpikingModel, TimeMeanFeatures, read, silent_layers, spiking_neurons, to_sequence
 from zoo.neurons import IF, NEURONS, Stateful
 
@@ -331,6 +332,14 @@ def test_checkpointing_changes_nothing_but_the_runs(name, steps):
         assert runs == [False, True, True], "a checkpointed block runs again in the backward pass"
         assert all(grad.any() for grad in found[0][: len(list(model.parameters()))])
         assert all(map(torch.equal, *found))
+
+
+def test_a_checkpointed_shortcut_is_still_one():
+    """A `Residual` is a sequence of modules, but not their sequence."""
+    model, x = timm.create_model("spiking_vgg_tiny").train(), torch.ones(2, requires_grad=True)
+    model.set_grad_checkpointing()
+    assert model.stage(Residual(nn.Identity()), x).tolist() == [2, 2]
+    assert model.stage(nn.Sequential(Residual(), nn.Flatten(0)), x).tolist() == [2, 2]
 
 
 @every_tiny_student

@@ -125,6 +125,17 @@ def test_the_second_run_reads_the_buffers_of_the_first():
         assert layer.weight.grad == 4 * 3.0 / 2.0
 
 
+def test_a_block_copies_no_buffers_but_its_own():
+    model = nn.Sequential(Tracked(), Tracked())
+    x = torch.full((4,), 3.0)
+    y = recompute(model[0], x, model)
+    model[1].average.fill_(5.0)  # a copy made before it ran would be put in its place while block 0 runs again
+    seen = []
+    model[0].register_forward_pre_hook(lambda *_: seen.append(model[1].average.item()))
+    y.sum().backward()
+    assert seen == [5.0]
+
+
 def test_an_error_in_the_second_run_leaves_the_buffers():
     layer, x = Layer(), torch.ones(2, 1, 3, 4, 4)
     spikes = recompute(layer, x, layer)

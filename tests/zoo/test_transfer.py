@@ -1,5 +1,7 @@
 """Copied weights against the teacher's, key by key; the scale of currents as a property; and that it helps."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -132,6 +134,21 @@ def test_it_starts_above_chance():
     with torch.no_grad():
         accuracy = (student.eval()(x[test]).argmax(1) == y[test]).float().mean()
     assert accuracy > 0.2, "chance is 0.1"
+
+
+def test_a_teacher_may_come_as_timm_made_it():
+    """And nothing in it changes, not even in training mode."""
+    torch.manual_seed(0)
+    teacher, x = randomise(zoo.create_model("cifar_resnet20", num_classes=10)).train(), torch.randn(4, 3, 32, 32)
+    before = copy.deepcopy(teacher.state_dict())
+    first = zoo.create_model("sew_resnet20", num_classes=10)
+    second = copy.deepcopy(first)
+    init_from_teacher(first, teacher, [x])
+    assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
+    assert teacher.training
+    init_from_teacher(second, zoo.teacher.StillModel(teacher.eval(), second.pretrained_cfg), [x])
+    for key, value in second.state_dict().items():
+        torch.testing.assert_close(first.state_dict()[key], value)
 
 
 def test_what_cannot_be_matched():

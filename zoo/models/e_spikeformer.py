@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import Block, ConvUnit, MembraneShortcut, SpikeAttention
-from ..layers import NeuronConv, Residual
+from ..attention import Block, SpikeAttention, membrane_mlp
+from ..layers import ConvNeuron, ConvNorm, NeuronConv, Residual
 from ..model import TimeMeanFeatures
-from ..neurons import NeuronSpec
-from .meta_spikeformer import MetaSpikeFormer, mlp
+from ..neurons import NeuronSpec, make_neuron
+from .meta_spikeformer import MetaSpikeFormer
 
 __all__ = ["ESpikeFormer"]
 
@@ -44,10 +44,10 @@ class ExpandedAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, scale: float, neuron: NeuronSpec) -> None:
         super().__init__()
-        self.q, self.k = ConvUnit(dim, dim, neuron=neuron), ConvUnit(dim, dim, neuron=neuron)
-        self.v = ConvUnit(dim, 4 * dim, neuron=neuron)
+        self.q, self.k = ConvNeuron(dim, dim, neuron), ConvNeuron(dim, dim, neuron)
+        self.v = ConvNeuron(dim, 4 * dim, neuron)
         self.attention = SpikeAttention(4 * dim, num_heads, scale * (dim / num_heads) ** -0.5, neuron)
-        self.proj = ConvUnit(4 * dim, dim)
+        self.proj = ConvNorm(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Currents of what a unit gave."""
@@ -82,8 +82,8 @@ class ESpikeFormer(MetaSpikeFormer):
     @staticmethod
     def attn_block(dim: int, num_heads: int, scale: float, neuron: NeuronSpec) -> nn.Module:
         """A block of the last two stages: a separable convolution, the attention, the MLP."""
-        attn = MembraneShortcut(dim, ExpandedAttention(dim, num_heads, scale, neuron), neuron)
-        return nn.Sequential(separable_conv(dim, 3, neuron), *Block(attn, mlp(dim, neuron)))
+        attn = Residual(make_neuron(neuron, dim), ExpandedAttention(dim, num_heads, scale, neuron))
+        return nn.Sequential(separable_conv(dim, 3, neuron), *Block(attn, membrane_mlp(dim, 4 * dim, neuron)))
 
     def head_neuron(self, neuron: NeuronSpec) -> nn.Module:
         """None: see the class."""

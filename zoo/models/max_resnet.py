@@ -12,13 +12,12 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from ..attention import LIF_OF_SPIKFORMER
 from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 
 __all__ = ["MaxResNet"]
-
-NEURON = {"name": "lif", "tau": 2.0, "surrogate": {"name": "sigmoid", "alpha": 4.0}}
 
 
 def conv3x3(in_chans: int, out_chans: int) -> nn.Conv2d:
@@ -71,7 +70,7 @@ class MaxResNet(SpikingModel):
         layers: tuple[int, ...] = (3, 3, 2),
         widths: tuple[int, ...] = (128, 256, 512),
         stem_width: int = 64,
-        neuron: NeuronSpec = NEURON,
+        neuron: NeuronSpec = LIF_OF_SPIKFORMER,
         num_steps: int = 4,
         num_classes: int = 10,
         in_chans: int = 3,
@@ -131,6 +130,7 @@ def _cfg(**changes: Any) -> dict[str, Any]:
         "first_conv": "conv1",
         "classifier": "fc",
         "paper_ids": "arXiv:2505.18608",
+        "paper_name": "Spiking Neural Networks Need High Frequency Information",
         "notes": ("kind: convolutional", "original code: no licence"),
         **changes,
     }

@@ -11,7 +11,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import LIF_OF_SPIKFORMER, Block, MembraneShortcut, SpikingSelfAttention, init_transformer
+from ..attention import LIF_OF_SPIKFORMER, Block, SpikingSelfAttention, init_transformer, membrane_mlp
 from ..errors import unknown
 from ..layers import ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
@@ -71,12 +71,6 @@ def embed_dvs(dim: int, neuron: NeuronSpec) -> nn.Module:
 
 STEMS = {"imagenet": (2, 2, embed_imagenet, 4), "cifar": (2, 1, embed_cifar, 1), "dvs": (8, 1, embed_dvs, 8)}
 """By name: share of the first stage's channels and stride of the first convolution, what follows it, reduction."""
-
-
-def mlp(dim: int, ratio: int, neuron: NeuronSpec) -> Residual:
-    """Two 1x1 convolutions with bias, ratio C channels between them, added to what they read."""
-    hidden = ratio * dim
-    return Residual(NeuronConv(dim, hidden, neuron, bias=True), NeuronConv(hidden, dim, neuron, bias=True))
 
 
 def pixel_mixer(dim: int, kernel_size: int, neuron: NeuronSpec) -> nn.Module:
@@ -139,8 +133,8 @@ class MaxFormer(SpikingModel):
                 if index < len(kernels):
                     mixer = pixel_mixer(dim, kernels[index], neuron)
                 else:
-                    mixer = MembraneShortcut(dim, SpikingSelfAttention(dim, num_heads, scale, neuron), neuron)
-                blocks.append(Block(mixer, mlp(dim, mlp_ratio, neuron)))
+                    mixer = Residual(make_neuron(neuron, dim), SpikingSelfAttention(dim, num_heads, scale, neuron))
+                blocks.append(Block(mixer, membrane_mlp(dim, mlp_ratio * dim, neuron)))
             self.stages.append(nn.Sequential(*blocks))
             self.feature_info.append({"num_chs": dim, "reduction": reduction << index, "module": f"stages.{index}"})
 

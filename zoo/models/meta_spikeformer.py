@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import LIF_OF_SPIKFORMER, Block, MembraneShortcut, SpikeAttention, init_transformer
+from ..attention import LIF_OF_SPIKFORMER, Block, SpikeAttention, init_transformer, membrane_mlp
 from ..layers import NeuronConv, Residual, SequenceDropout, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
@@ -61,8 +61,11 @@ class RepConv(nn.Module):
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Gain and shift [C] of a norm in evaluation mode: y = gain x + shift."""
-    gain = norm.weight * (norm.get_buffer("running_var") + norm.eps).rsqrt()
-    return gain, norm.bias - norm.get_buffer("running_mean") * gain
+    scale = (norm.get_buffer("running_var") + norm.eps).rsqrt()
+    offset = (
+        norm.get_buffer("running_mean") * scale
+    )  # as it is now: the gradient must not see what a later batch makes it
+    return norm.weight * scale, norm.bias - norm.weight * offset
 
 
 class SeparableConv(nn.Module):
@@ -181,8 +184,8 @@ class MetaSpikeFormer(SpikingModel):
     @staticmethod
     def attn_block(dim: int, num_heads: int, scale: float, neuron: NeuronSpec) -> nn.Module:
         """A block of the last two stages."""
-        attn = MembraneShortcut(dim, RepAttention(dim, num_heads, scale, neuron), neuron)
-        return Block(attn, mlp(dim, neuron))
+        attn = Residual(make_neuron(neuron, dim), RepAttention(dim, num_heads, scale, neuron))
+        return Block(attn, membrane_mlp(dim, 4 * dim, neuron))
 
     def head_neuron(self, neuron: NeuronSpec) -> nn.Module:
         """What stands between the average of the last currents and the classifier."""
@@ -208,11 +211,6 @@ class MetaSpikeFormer(SpikingModel):
         """See `SpikingModel`."""
         blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
         return {"stem": r"^conv1|bn1", "blocks": [(blocks, None), (r"^head_act", (99999,))]}  # the last group but fc
-
-
-def mlp(dim: int, neuron: NeuronSpec) -> Residual:
-    """Two 1x1 convolutions with bias, 4 C channels between them, added to what they read."""
-    return Residual(NeuronConv(dim, 4 * dim, neuron, bias=True), NeuronConv(4 * dim, dim, neuron, bias=True))
 
 
 def _cfg(**changes: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..layers import (
+    LinearNeuron,
     SequenceDropout,
     check_halvings,
     check_image_size,
@@ -23,7 +24,7 @@ from ..layers import (
 )
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import Neuron, NeuronSpec, make_neuron
-from .spiking_vgg import LinearNeuron, make_stages
+from .spiking_vgg import make_stages
 
 __all__ = ["PLIFNet"]
 

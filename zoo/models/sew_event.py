@@ -11,29 +11,12 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers import SequenceDropout, check_halvings, init_convolutions, make_classifier, over_time
+from ..layers import ConvNeuron, SequenceDropout, check_halvings, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
-from ..neurons import NeuronSpec, make_neuron
+from ..neurons import NeuronSpec
 from .sew_resnet import CONNECT, BasicBlock
 
 __all__ = ["SEWEventNet"]
-
-
-class Pointwise(nn.Module):
-    """1x1 convolution, norm, neuron: [T, N, C, H, W] -> [T, N, C', H, W]."""
-
-    def __init__(self, in_chans: int, width: int, neuron: NeuronSpec) -> None:
-        super().__init__()
-        self.conv, self.bn = nn.Conv2d(in_chans, width, 1, bias=False), nn.BatchNorm2d(width)
-        self.act = make_neuron(neuron, width)
-
-    def current(self, x: Tensor) -> Tensor:
-        """What the neuron integrates."""
-        return over_time(x, self.conv, self.bn)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes."""
-        return self.act(self.current(x))
 
 
 class SEWEventNet(SpikingModel):
@@ -67,14 +50,14 @@ class SEWEventNet(SpikingModel):
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
         if connect not in CONNECT:
             raise ValueError(unknown("connect of SEWEventNet", connect, CONNECT))
-        self.encoder = Pointwise(in_chans, widths[0], neuron)
+        self.encoder = ConvNeuron(in_chans, widths[0], neuron)
         self.blocks = nn.ModuleList()
         self.feature_info = []
         chans = widths[0]
         for index, width in enumerate(widths):
             block = nn.Sequential(BasicBlock(width, width, 1, connect, neuron))
             if width != chans:
-                block.insert(0, Pointwise(chans, width, neuron))
+                block.insert(0, ConvNeuron(chans, width, neuron))
             self.blocks.append(block)
             self.feature_info.append({"num_chs": width, "reduction": 2**index, "module": f"blocks.{index}"})
             chans = width

@@ -13,16 +13,14 @@ from torch import Tensor, nn
 
 from ..attention import (
     LIF_OF_SPIKFORMER,
-    MLP,
     Block,
-    ConvUnit,
-    MembraneShortcut,
     attention_neuron,
     init_transformer,
+    membrane_mlp,
     stem_units,
     token_features,
 )
-from ..layers import SequenceDropout, make_classifier, over_time
+from ..layers import ConvNeuron, ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 
@@ -46,10 +44,10 @@ class SpikeDrivenAttention(nn.Module):
 
     def __init__(self, dim: int, neuron: NeuronSpec, dilate: bool = False) -> None:
         super().__init__()
-        self.q, self.k, self.v = (ConvUnit(dim, dim, neuron=neuron) for _ in range(3))
+        self.q, self.k, self.v = (ConvNeuron(dim, dim, neuron) for _ in range(3))
         self.act = attention_neuron(neuron, dim)
         self.pool = nn.MaxPool2d(3, 1, padding=1) if dilate else nn.Identity()
-        self.proj = ConvUnit(dim, dim, bias=True)
+        self.proj = ConvNorm(dim, dim, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Current of the spikes x, [T, N, C, H, W] both."""
@@ -99,13 +97,12 @@ class SpikeDrivenTransformer(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        self.encoder, *units = stem_units(in_chans, dim, pools, neuron, last_fires=False)
-        self.stem = nn.Sequential(*units, MembraneShortcut(dim, ConvUnit(dim, dim, 3), neuron))
+        self.encoder, units = stem_units(in_chans, dim, pools, neuron, last_fires=False)
+        self.stem = nn.Sequential(*units, Residual(NeuronConv(dim, dim, neuron, 3)))
         self.blocks = nn.Sequential()
         for _ in range(depth):
-            attention = SpikeDrivenAttention(dim, neuron, dilate)
-            mlp = MLP(dim, dim * mlp_ratio, neuron)
-            self.blocks.append(Block(MembraneShortcut(dim, attention, neuron), MembraneShortcut(dim, mlp, neuron)))
+            attention = Residual(make_neuron(neuron, dim), SpikeDrivenAttention(dim, neuron, dilate))
+            self.blocks.append(Block(attention, membrane_mlp(dim, dim * mlp_ratio, neuron)))
         self.feature_info = token_features(dim, depth, pools)
         self.num_features = dim
         self.head_act = make_neuron(neuron, dim)

@@ -15,7 +15,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..event_clouds import CloudEncoder
-from ..layers import SequenceDropout, over_time
+from ..layers import Residual, SequenceDropout, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 from ..spike_trains import without_other_readout
@@ -47,18 +47,6 @@ def point_layer(in_chans: int, out_chans: int, neuron: NeuronSpec) -> Layer:
 def dense_layer(in_features: int, out_features: int, neuron: NeuronSpec) -> Layer:
     """Fully connected."""
     return Layer(nn.Linear(in_features, out_features, bias=False), neuron)
-
-
-class Residual(nn.Module):
-    """Layers, to whose spikes their input is added."""
-
-    def __init__(self, *layers: Layer) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Sums of spikes."""
-        return self.layers(x) + x
 
 
 def embedding(in_chans: int, width: int, neuron: NeuronSpec) -> nn.Sequential:

@@ -14,18 +14,15 @@ from torch import Tensor, nn
 
 from ..attention import (
     LIF_OF_SPIKFORMER,
-    MLP,
     Block,
-    ConvUnit,
-    SpikeShortcut,
     SpikingSelfAttention,
     init_transformer,
     stem_units,
     token_features,
 )
-from ..layers import SequenceDropout, make_classifier
+from ..layers import ConvNeuron, ConvNorm, Residual, SequenceDropout, make_classifier
 from ..model import SpikingModel, TimeMeanFeatures
-from ..neurons import NeuronSpec
+from ..neurons import NeuronSpec, make_neuron
 
 __all__ = ["Spikformer"]
 
@@ -54,7 +51,7 @@ class Spikformer(SpikingModel):
         drop_rate: Dropout before the classifier.
     """
 
-    integer_inputs = r"^blocks\.\d+\.(attn\.branch\.(q|k|v)|mlp\.branch\.fc1)\.conv$"
+    integer_inputs = r"^blocks\.\d+\.(attn\.0\.(q|k|v)|mlp\.0)\.conv$"
 
     def __init__(
         self,
@@ -72,13 +69,16 @@ class Spikformer(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        self.encoder, *units = stem_units(in_chans, dim, pools, neuron)
-        self.stem = nn.Sequential(*units, SpikeShortcut(dim, ConvUnit(dim, dim, 3), neuron))
+        self.encoder, units = stem_units(in_chans, dim, pools, neuron)
+        self.stem = nn.Sequential(*units, Residual(ConvNorm(dim, dim, 3), make_neuron(neuron, dim)))
         self.blocks = nn.Sequential()
         for _ in range(depth):
             attention = SpikingSelfAttention(dim, heads, scale, neuron, qkv_bias)
-            mlp = MLP(dim, dim * mlp_ratio, neuron)
-            self.blocks.append(Block(SpikeShortcut(dim, attention, neuron), SpikeShortcut(dim, mlp, neuron)))
+            hidden = dim * mlp_ratio
+            mlp = ConvNeuron(dim, hidden, neuron, bias=True), ConvNorm(hidden, dim, bias=True)
+            self.blocks.append(
+                Block(Residual(attention, make_neuron(neuron, dim)), Residual(*mlp, make_neuron(neuron, dim)))
+            )
         self.feature_info = token_features(dim, depth, pools)
         self.num_features = dim
         self.head_drop = SequenceDropout(drop_rate)

@@ -12,9 +12,17 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers import SequenceDropout, check_halvings, init_convolutions, init_for_spikes, make_classifier, over_time
+from ..layers import (
+    ConvNeuron,
+    LinearNeuron,
+    SequenceDropout,
+    check_halvings,
+    init_convolutions,
+    make_classifier,
+    over_time,
+)
 from ..model import SpikingModel, TimeMeanFeatures
-from ..neurons import NeuronSpec, make_neuron
+from ..neurons import NeuronSpec
 
 __all__ = ["SpikingVGG"]
 
@@ -22,47 +30,20 @@ __all__ = ["SpikingVGG"]
 HEADS = ("small", "large")
 
 
-class ConvNeuron(nn.Module):
-    """3x3 convolution, norm, neuron: [T, N, C, H, W] -> [T, N, C', H, W]."""
-
-    def __init__(self, in_chans: int, out_chans: int, neuron: NeuronSpec, bias: bool = True) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=bias)
-        self.bn = nn.BatchNorm2d(out_chans)
-        self.act = make_neuron(neuron, out_chans)
-
-    def current(self, x: Tensor) -> Tensor:
-        """What the neuron integrates."""
-        return over_time(x, self.conv, self.bn)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes."""
-        return self.act(self.current(x))
-
-
-class LinearNeuron(nn.Module):
-    """A fully connected layer of neurons, without a norm: [T, N, F] -> [T, N, F']."""
-
-    def __init__(self, in_features: int, out_features: int, neuron: NeuronSpec) -> None:
-        super().__init__()
-        self.linear = nn.Linear(in_features, out_features)
-        self.act = make_neuron(neuron, out_features)
-        init_for_spikes(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes."""
-        return self.act(self.linear(x))
-
-
 def make_stages(
     stages: tuple[tuple[int, ...], ...], in_chans: int, neuron: NeuronSpec, bias: bool = True
 ) -> tuple[ConvNeuron, nn.ModuleList, list[dict[str, Any]]]:
     """The encoder, which is the first layer of stage 0, the stages, and the `feature_info` of their outputs."""
-    encoder, modules, info, chans = ConvNeuron(in_chans, stages[0][0], neuron, bias), nn.ModuleList(), [], stages[0][0]
+    encoder, modules, info, chans = (
+        ConvNeuron(in_chans, stages[0][0], neuron, 3, bias=bias),
+        nn.ModuleList(),
+        [],
+        stages[0][0],
+    )
     for index, widths in enumerate(stages):
         layers = []
         for width in widths[1:] if index == 0 else widths:
-            layers.append(ConvNeuron(chans, width, neuron, bias))
+            layers.append(ConvNeuron(chans, width, neuron, 3, bias=bias))
             chans = width
         modules.append(nn.Sequential(*layers))
         info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})

@@ -13,18 +13,16 @@ from torch import Tensor, nn
 
 from ..attention import (
     LIF_OF_SPIKFORMER,
-    MLP,
     Block,
-    ConvUnit,
-    MembraneShortcut,
     SpikingSelfAttention,
     init_transformer,
+    membrane_mlp,
     stem_units,
     token_features,
 )
-from ..layers import SequenceDropout, make_classifier
+from ..layers import ConvNorm, Residual, SequenceDropout, make_classifier
 from ..model import SpikingModel, TimeMeanFeatures
-from ..neurons import NeuronSpec
+from ..neurons import NeuronSpec, make_neuron
 
 __all__ = ["Spikingformer"]
 
@@ -67,13 +65,12 @@ class Spikingformer(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        self.encoder, *units = stem_units(in_chans, dim, pools, neuron)
-        self.stem = nn.Sequential(*units, ConvUnit(dim, dim, 3))
+        self.encoder, units = stem_units(in_chans, dim, pools, neuron)
+        self.stem = nn.Sequential(*units, ConvNorm(dim, dim, 3))
         self.blocks = nn.Sequential()
         for _ in range(depth):
-            attention = SpikingSelfAttention(dim, heads, scale, neuron)
-            mlp = MLP(dim, dim * mlp_ratio, neuron)
-            self.blocks.append(Block(MembraneShortcut(dim, attention, neuron), MembraneShortcut(dim, mlp, neuron)))
+            attention = Residual(make_neuron(neuron, dim), SpikingSelfAttention(dim, heads, scale, neuron))
+            self.blocks.append(Block(attention, membrane_mlp(dim, dim * mlp_ratio, neuron)))
         self.feature_info = token_features(dim, depth, pools)
         self.num_features = dim
         self.head_drop = SequenceDropout(drop_rate)

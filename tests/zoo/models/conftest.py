@@ -39,7 +39,7 @@ class Walk:
         return (h >= threshold).double()
 
     def unit(self, x, name, **options):
-        """The current of a `zoo.attention.ConvUnit` or a `zoo.layers.ConvNorm`."""
+        """The current of a `zoo.layers.ConvNorm`."""
         return self.norm(self.conv(x, f"{name}.conv", **options), f"{name}.bn")
 
     def current(self, x, name, **options):
@@ -47,7 +47,7 @@ class Walk:
         return self.unit(self.fire(x, f"{name}.act"), name, **options)
 
     def spikes(self, x, name):
-        """A `ConvUnit` that fires."""
+        """A `zoo.layers.ConvNeuron`."""
         return self.fire(self.unit(x, name), f"{name}.act")
 
     def attend(self, q, k, v, heads, scale):

@@ -53,11 +53,11 @@ def simulate(walk, x, depths, heads):
         return x + walk.current(y, f"{name}.2")
 
     def attention(name, x):
-        s = walk.fire(x, f"{name}.act")
-        q, k, v = (walk.spikes(s, f"{name}.branch.{part}") for part in "qkv")
+        s = walk.fire(x, f"{name}.0")
+        q, k, v = (walk.spikes(s, f"{name}.1.{part}") for part in "qkv")
         d = x.shape[1] / heads
-        a = walk.fire(walk.attend(q, k, v, heads, 2 / d**0.5), f"{name}.branch.attention")
-        return x + walk.unit(a, f"{name}.branch.proj")
+        a = walk.fire(walk.attend(q, k, v, heads, 2 / d**0.5), f"{name}.1.attention")
+        return x + walk.unit(a, f"{name}.1.proj")
 
     x = walk.norm(walk.conv(x, "conv1", stride=2), "bn1")
     for stage, depth in enumerate(depths):
@@ -107,7 +107,7 @@ def test_maps_and_heads_of_the_paper():
         _, features = model.forward_intermediates(torch.zeros(1, 1, 3, 224, 224))
     assert [feature.shape[-1] for feature in features] == [112, 56, 28, 14, 14]
     assert [len(stage) for stage in model.stages] == [1, 2, 3, 7, 3]  # with the convolution between two stages
-    assert model.stages[3][1][1].branch.attention.heads == 8
+    assert model.stages[3][1][1][1].attention.heads == 8
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,10 @@ def simulate(walk, frames, stem, depths, kernels, heads, scale):
             for number in range(1, depth + 1):
                 name = f"stages.{stage}.{number}"
                 if stage == len(kernels):
-                    s = walk.fire(x, f"{name}.attn.act")
-                    q, k, v = (walk.spikes(s, f"{name}.attn.branch.{part}") for part in "qkv")
+                    s = walk.fire(x, f"{name}.attn.0")
+                    q, k, v = (walk.spikes(s, f"{name}.attn.1.{part}") for part in "qkv")
                     a = walk.fire(walk.attend(q, k, v, heads, scale), f"{name}.attention", threshold=0.5)
-                    x = x + walk.unit(a, f"{name}.attn.branch.proj")
+                    x = x + walk.unit(a, f"{name}.attn.1.proj")
                 elif kernels[stage]:
                     x = x + walk.current(x, f"{name}.attn.0", groups=x.shape[1])
                 x = x + walk.current(walk.current(x, f"{name}.mlp.0"), f"{name}.mlp.1")
@@ -148,7 +148,7 @@ def test_maps_heads_and_kernels_of_the_paper(name, heads, ratio, kernels, depths
         _, features = model.forward_intermediates(torch.zeros(1, 1, *model.pretrained_cfg["input_size"]))
     assert tuple(feature.shape[-1] for feature in features) == sides
     assert tuple(len(stage) - 1 for stage in model.stages) == depths
-    attention = model.stages[-1][1].attn.branch.attention
+    attention = model.stages[-1][1].attn[1].attention
     assert (attention.heads, attention.scale) == (heads, 0.125)
     for stage, kernel in zip(model.stages, kernels, strict=False):
         mixer = stage[1].attn
@@ -162,7 +162,7 @@ def test_neurons_of_the_paper():
     assert {(type(neuron).__name__, neuron.tau, neuron.v_reset) for neuron in neurons.values()} == {("LIF", 2.0, 0.0)}
     assert {str(neuron.surrogate) for neuron in neurons.values()} == {"Sigmoid(alpha=4.0)"}
     low = {name for name, neuron in neurons.items() if neuron.v_threshold != 1.0}
-    assert low == {"stages.2.1.attn.branch.attention.act"}
+    assert low == {"stages.2.1.attn.1.attention.act"}
 
 
 @pytest.mark.parametrize(

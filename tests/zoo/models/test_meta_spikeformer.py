@@ -58,7 +58,7 @@ def conv_block(walk, name, x):
 
 def attn_block(walk, name, x, heads, scale):
     """Attention of re-parameterised convolutions, then the MLP."""
-    s, branch = walk.fire(x, f"{name}.attn.act"), f"{name}.attn.branch"
+    s, branch = walk.fire(x, f"{name}.attn.0"), f"{name}.attn.1"
     q, k, v = (
         walk.fire(walk.norm(rep(walk, f"{branch}.{part}.conv", s), f"{branch}.{part}.bn"), f"{branch}.{part}.act")
         for part in "qkv"
@@ -122,6 +122,19 @@ def test_a_folded_convolution_is_equal(dtype, tolerance):
     assert (wrong - expected).abs().max() > 0.1
 
 
+def test_the_border_of_a_batch_is_not_that_of_a_later_one():
+    """Two batches and one backward pass: each gradient is that of its own pass."""
+    torch.manual_seed(0)
+    model, batches = RepConv(3).double().train(), torch.randn(2, 4, 3, 5, 5, dtype=torch.float64) + 2
+    outputs = [model(x) for x in batches]
+    outputs[0].square().sum().backward()
+    found = model.bn1.weight.grad.clone()
+    model.bn1.reset_running_stats()
+    model.zero_grad()
+    model(batches[0]).square().sum().backward()
+    torch.testing.assert_close(found, model.bn1.weight.grad)
+
+
 @torch.no_grad()
 def test_a_network_with_folded_convolutions_is_equal(calibrate):
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
@@ -155,7 +168,7 @@ def test_maps_and_heads_of_the_paper():
         model = zoo.create_model("meta_spikeformer_15m")
         _, features = model.forward_intermediates(torch.zeros(1, 1, 3, 224, 224))
     assert [feature.shape[-1] for feature in features] == [112, 56, 28, 14, 14]
-    attention = model.stages[3][1].attn.branch.attention
+    attention = model.stages[3][1].attn[1].attention
     assert (attention.heads, attention.scale) == (8, 0.125)
     assert [len(stage) for stage in model.stages] == [1, 2, 3, 7, 3]  # with the convolution between two stages
 
@@ -166,7 +179,7 @@ def test_neurons_of_the_paper():
     assert {(type(neuron).__name__, neuron.tau, neuron.v_reset) for neuron in neurons.values()} == {("LIF", 2.0, 0.0)}
     assert {str(neuron.surrogate) for neuron in neurons.values()} == {"Sigmoid(alpha=4.0)"}
     low = {name for name, neuron in neurons.items() if neuron.v_threshold != 1.0}
-    assert low == {f"stages.{index}.1.attn.branch.attention.act" for index in (3, 4)}
+    assert low == {f"stages.{index}.1.attn.1.attention.act" for index in (3, 4)}
 
 
 @pytest.mark.parametrize(

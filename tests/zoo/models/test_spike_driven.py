@@ -62,15 +62,15 @@ def simulate(walk, frames, depth, pools, dilate):
             x = walk.spikes(x, name)
             x = F.max_pool2d(x, 3, 2, 1) if pool else x
         x = F.max_pool2d(walk.unit(x, "stem.2"), 3, 2, 1)
-        x = x + walk.unit(walk.fire(x, "stem.3"), "stem.3.branch")
+        x = x + walk.current(x, "stem.3.0")
         for index in range(depth):
             attn, mlp = f"blocks.{index}.attn", f"blocks.{index}.mlp"
             spikes = walk.fire(x, attn)
-            q, k, v = (walk.spikes(spikes, f"{attn}.branch.{name}") for name in "qkv")
+            q, k, v = (walk.spikes(spikes, f"{attn}.1.{name}") for name in "qkv")
             meets = widen(widen(k) * widen(v)).flatten(2).sum(2)  # [N, C]
-            mask = walk.fire(meets, f"{attn}.branch", threshold=0.5)
-            x = x + walk.unit(widen(q * mask[:, :, None, None]), f"{attn}.branch.proj")
-            x = x + walk.unit(walk.spikes(walk.fire(x, mlp), f"{mlp}.branch.fc1"), f"{mlp}.branch.fc2")
+            mask = walk.fire(meets, f"{attn}.1", threshold=0.5)
+            x = x + walk.unit(widen(q * mask[:, :, None, None]), f"{attn}.1.proj")
+            x = x + walk.current(walk.current(x, f"{mlp}.0"), f"{mlp}.1")
         logits.append(walk.linear(walk.fire(x.mean((2, 3)), "head_act"), "fc"))
     return torch.stack(logits)
 
@@ -114,7 +114,7 @@ def test_neurons_of_the_paper():
     assert {(type(neuron).__name__, neuron.tau) for neuron in neurons.values()} == {("LIF", 2.0)}
     assert {str(neuron.surrogate) for neuron in neurons.values()} == {"Sigmoid(alpha=4.0)"}
     low = {name for name, neuron in neurons.items() if neuron.v_threshold != 1.0}
-    assert low == {f"blocks.{index}.attn.branch.act" for index in range(2)}
+    assert low == {f"blocks.{index}.attn.1.act" for index in range(2)}
 
 
 @pytest.mark.parametrize("dilate", [False, True])

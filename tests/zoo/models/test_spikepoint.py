@@ -58,13 +58,13 @@ def walk(model, groups, centroids):
         branches = []
         for name, x in (("groups", g.transpose(1, 2)), ("centroids", c.transpose(1, 2))):
             x = layer(f"{name}.0", x)
-            branches.append(layer(f"{name}.1.layers.1", layer(f"{name}.1.layers.0", x)) + x)
+            branches.append(layer(f"{name}.1.1", layer(f"{name}.1.0", x)) + x)
         of_groups = torch.stack([part.amax(1) for part in branches[0].split(8, dim=1)], 1)  # k = 8: [N, G, C]
         x = of_groups + branches[1]
         x = layer("stage1.0", x)
-        x = layer("stage1.1.layers.0", x) + x
+        x = layer("stage1.1.0", x) + x
         x = layer("stage2.0", x)
-        x = layer("stage2.1.layers.0", x) + x
+        x = layer("stage2.1.0", x) + x
         x = layer("stage3.0", x).amax(1)
         votes = layer("fc", layer("hidden", x))  # [N, 10 K]
         logits.append(torch.stack([votes[:, 10 * k : 10 * k + 10].mean(1) for k in range(5)], 1))

@@ -68,14 +68,14 @@ def simulate(walk, frames, depth, heads, scale, pools):
         for name, pool in zip(("encoder", "stem.0", "stem.1", "stem.2"), pools, strict=True):
             x = walk.spikes(x, name)
             x = F.max_pool2d(x, 3, 2, 1) if pool else x
-        x = x + walk.fire(walk.unit(x, "stem.3.branch"), "stem.3")
+        x = x + walk.fire(walk.unit(x, "stem.3.0"), "stem.3")
         for index in range(depth):
             attn, mlp = f"blocks.{index}.attn", f"blocks.{index}.mlp"
-            q, k, v = (walk.spikes(x, f"{attn}.branch.{name}") for name in "qkv")
-            y = walk.fire(walk.attend(q, k, v, heads, scale), f"{attn}.branch", threshold=0.5)
-            x = x + walk.fire(walk.unit(y, f"{attn}.branch.proj"), attn)
-            y = walk.spikes(x, f"{mlp}.branch.fc1")
-            x = x + walk.fire(walk.unit(y, f"{mlp}.branch.fc2"), mlp)
+            q, k, v = (walk.spikes(x, f"{attn}.0.{name}") for name in "qkv")
+            y = walk.fire(walk.attend(q, k, v, heads, scale), f"{attn}.0", threshold=0.5)
+            x = x + walk.fire(walk.unit(y, f"{attn}.0.proj"), attn)
+            y = walk.spikes(x, f"{mlp}.0")
+            x = x + walk.fire(walk.unit(y, f"{mlp}.1"), mlp)
         logits.append(walk.linear(x.mean((2, 3)), "fc"))
     return torch.stack(logits)
 
@@ -107,7 +107,7 @@ def test_tokens_and_heads_of_the_paper(name, heads, scale, side):
     with torch.device("meta"):
         model = zoo.create_model(name)
         final, features = model.forward_intermediates(torch.zeros(1, 1, *model.pretrained_cfg["input_size"]))
-    attention = model.blocks[0].attn.branch.attention
+    attention = model.blocks[0].attn[0].attention
     assert (attention.heads, attention.scale) == (heads, scale)
     assert final.shape[2:] == (model.num_features, side, side)
     assert len(features) == 1 + len(model.blocks)
@@ -119,7 +119,7 @@ def test_neurons_of_the_paper():
     assert {(type(neuron).__name__, neuron.tau, neuron.v_reset) for neuron in neurons.values()} == {("LIF", 2.0, 0.0)}
     assert {str(neuron.surrogate) for neuron in neurons.values()} == {"Sigmoid(alpha=4.0)"}
     low = {name for name, neuron in neurons.items() if neuron.v_threshold != 1.0}
-    assert low == {f"blocks.{index}.attn.branch.attention.act" for index in range(2)}
+    assert low == {f"blocks.{index}.attn.0.attention.act" for index in range(2)}
 
 
 @torch.no_grad()

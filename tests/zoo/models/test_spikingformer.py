@@ -67,10 +67,10 @@ def simulate(walk, frames, depth, heads, scale, pools):
         for index in range(depth):
             attn, mlp = f"blocks.{index}.attn", f"blocks.{index}.mlp"
             spikes = walk.fire(x, attn)
-            q, k, v = (walk.spikes(spikes, f"{attn}.branch.{name}") for name in "qkv")
-            spikes = walk.fire(walk.attend(q, k, v, heads, scale), f"{attn}.branch", threshold=0.5)
-            x = x + walk.unit(spikes, f"{attn}.branch.proj")
-            x = x + walk.unit(walk.spikes(walk.fire(x, mlp), f"{mlp}.branch.fc1"), f"{mlp}.branch.fc2")
+            q, k, v = (walk.spikes(spikes, f"{attn}.1.{name}") for name in "qkv")
+            spikes = walk.fire(walk.attend(q, k, v, heads, scale), f"{attn}.1", threshold=0.5)
+            x = x + walk.unit(spikes, f"{attn}.1.proj")
+            x = x + walk.current(walk.current(x, f"{mlp}.0"), f"{mlp}.1")
         logits.append(walk.linear(x.mean((2, 3)), "fc"))
     return torch.stack(logits)
 
@@ -101,7 +101,7 @@ def test_tokens_and_heads_of_the_paper(name, heads, side):
     with torch.device("meta"):
         model = zoo.create_model(name)
         final = model.forward_features(torch.zeros(1, 1, *model.pretrained_cfg["input_size"]))
-    attention = model.blocks[0].attn.branch.attention
+    attention = model.blocks[0].attn[1].attention
     assert (attention.heads, attention.scale) == (heads, 0.125)
     assert final.shape[2:] == (model.num_features, side, side)
 
@@ -113,7 +113,7 @@ def test_neurons_of_the_paper():
         assert {(type(neuron).__name__, neuron.tau) for neuron in neurons.values()} == {("LIF", tau)}
         assert {str(neuron.surrogate) for neuron in neurons.values()} == {"Sigmoid(alpha=4.0)"}
         low = {name for name, neuron in neurons.items() if neuron.v_threshold != 1.0}
-        assert low == {f"blocks.{index}.attn.branch.attention.act" for index in range(2)}
+        assert low == {f"blocks.{index}.attn.1.attention.act" for index in range(2)}
 
 
 @pytest.mark.parametrize(
