@@ -171,7 +171,7 @@ class SpikingModel(nn.Module, ABC):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature, [T, N, C, H, W], of a sequence [T, N, C, H, W]."""
-        *_, last = self.forward_stages(to_sequence(x, self.sequence_ndim))
+        *_, last = self.forward_stages(self.sequence(x))
         return last
 
     def forward_intermediates(
@@ -201,7 +201,7 @@ class SpikingModel(nn.Module, ABC):
             raise ValueError(f"output_fmt must be 'NCHW', found {output_fmt!r}.")
         take, last = self.chosen_features(indices)
         features = []
-        for index, feature in enumerate(self.forward_stages(to_sequence(x, self.sequence_ndim))):
+        for index, feature in enumerate(self.forward_stages(self.sequence(x))):
             if index in take:
                 features.append(feature)
             if stop_early and index == last:
@@ -218,6 +218,21 @@ class SpikingModel(nn.Module, ABC):
         if prune_head:
             self.reset_classifier(0)
         return take
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """The sequence that x is or makes (`to_sequence`), of the channels or spike trains that this model reads.
+
+        Raises:
+            ValueError: If it has other axes, or another number of them.
+        """
+        x = to_sequence(x, self.sequence_ndim)
+        if self.sequence_ndim in (5, 3) and x.shape[2] != self.in_chans:
+            what = "channels" if self.sequence_ndim == 5 else "spike trains"
+            raise ValueError(
+                f"This {type(self).__name__} reads {self.in_chans} {what}, found {x.shape[2]}, shape {tuple(x.shape)}. "
+                f"Make it with in_chans={x.shape[2]}, or choose other data."
+            )
+        return x
 
     def repeat_still(self, current: Tensor) -> Tensor:
         """Show the encoded current [1, N, ...] of a still image for `num_steps` steps (no copy)."""

@@ -377,6 +377,18 @@ def test_wrong_number_of_axes():
         model(torch.zeros(3, 8, 8))
 
 
+@every_tiny_student
+def test_wrong_number_of_channels(name):
+    model = on_meta(name)
+    if model.sequence_ndim in (5, 3):
+        x = noise(model).to("meta")
+        for wrong in (torch.cat([x, x], 2), x[:, :, :0]):
+            with pytest.raises(
+                ValueError, match=rf"reads {x.shape[2]} (channels|spike trains), found {wrong.shape[2]}"
+            ):
+                model(wrong)
+
+
 def test_only_nchw():
     model = timm.create_model("spiking_vgg_tiny")
     with pytest.raises(ValueError, match="output_fmt must be 'NCHW'"):
