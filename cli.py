@@ -29,7 +29,7 @@ def list_(filter: str = "*", pretrained: bool = False, markdown: bool = False, r
     Args:
         filter: Shell pattern, such as 'sew_*'.
         pretrained: List published checkpoints instead of architectures.
-        markdown: Print the table of students of the README instead: sizes, operations, papers, accuracies.
+        markdown: Print the table of students of docs/models.md instead: sizes, operations, papers, accuracies.
         registry: Directory of published checkpoints; default: $SNNZOO_REGISTRY, then those shipped with the code.
     """
     import zoo

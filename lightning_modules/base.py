@@ -370,7 +370,7 @@ def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None
     if isinstance(model, SpikingModel) and (height < smallest[1] or width < smallest[2]):
         raise ValueError(
             f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has {height}x{width}. "
-            "Choose a student for small images (`snnzoo list`), or larger images."
+            "Choose a student for smaller images (`snnzoo info NAME` shows its smallest), or larger images."
         )
     ours, theirs = getattr(model, "dt", None), input_cfg.get("dt")
     if ours and theirs and not math.isclose(ours, theirs):

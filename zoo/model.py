@@ -227,7 +227,7 @@ class SpikingModel(nn.Module, ABC):
         """
         x = to_sequence(x, self.sequence_ndim)
         if self.sequence_ndim in (5, 3) and x.shape[2] != self.in_chans:
-            what = "channels" if self.sequence_ndim == 5 else "spike trains"
+            what = "channels" if self.sequence_ndim == 5 else "inputs (spike trains)"
             raise ValueError(
                 f"This {type(self).__name__} reads {self.in_chans} {what}, found {x.shape[2]}, shape {tuple(x.shape)}. "
                 f"Make it with in_chans={x.shape[2]}, or choose other data."

@@ -57,11 +57,14 @@ def init_from_teacher(
             steps the answer is better at 90 (`benchmarks/init_from_teacher.py`).
 
     Raises:
-        ValueError: If fewer than half of the student's convolutions have a counterpart, or there is no batch.
+        ValueError: If fewer than four in five of the student's convolutions have a counterpart, or batches is no list
+            of tensors.
 
     Source: Diehl et al. 2015, IJCNN, "Fast-classifying, high-accuracy spiking deep networks through weight and
     threshold balancing"; Rueckauer et al. 2017, Frontiers in Neuroscience 11:682, for the percentile.
     """
+    if isinstance(batches, Tensor) or not all(isinstance(x, Tensor) for x in batches):
+        raise ValueError("batches must be a list of inputs without labels: [x for x, _ in loader].")
     if not batches or not 0 < percentile <= 100:
         raise ValueError(f"Give a batch or more, and a percentile in (0, 100]; found {len(batches)} and {percentile}.")
     done = copy_weights(student, teacher)
@@ -111,7 +114,7 @@ def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     for start, other, size in SequenceMatcher(None, found[0], found[1], autojunk=False).get_matching_blocks():
         copied |= dict(zip(left[0][start : start + size], left[1][other : other + size], strict=True))
     convolutions = [name for name, layer in ours.items() if isinstance(layer, nn.Conv2d)]
-    if sum(name in copied for name in convolutions) * 2 < len(convolutions):
+    if sum(name in copied for name in convolutions) < 0.8 * len(convolutions):
         raise ValueError(
             f"{type(student).__name__} and {type(teacher).__name__} have too few layers in common: in kind and shape "
             f"{sum(name in copied for name in convolutions)} of {len(convolutions)} convolutions match. Choose a "

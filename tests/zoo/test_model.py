@@ -384,7 +384,7 @@ def test_wrong_number_of_channels(name):
         x = noise(model).to("meta")
         for wrong in (torch.cat([x, x], 2), x[:, :, :0]):
             with pytest.raises(
-                ValueError, match=rf"reads {x.shape[2]} (channels|spike trains), found {wrong.shape[2]}"
+                ValueError, match=rf"reads {x.shape[2]} (channels|inputs .spike trains.), found {wrong.shape[2]}"
             ):
                 model(wrong)
 

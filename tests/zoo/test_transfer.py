@@ -155,6 +155,11 @@ def test_what_cannot_be_matched():
     student = zoo.create_model("sew_resnet20")
     with pytest.raises(ValueError, match=r"SEWResNet and VGG have too few layers .* 0 of 21 conv"):
         copy_weights(student, VGG(cfg=[8, "M"], norm_layer=nn.BatchNorm2d))
+    with pytest.raises(ValueError, match="too few layers"):  # a quarter of the blocks has a counterpart
+        copy_weights(zoo.create_model("sew_resnet20", layers=(6, 6, 6)), zoo.create_model("cifar_resnet20"))
+    for batches in (torch.zeros(1, 3, 8, 8), [(torch.zeros(1, 3, 8, 8), torch.zeros(1))]):
+        with pytest.raises(ValueError, match="inputs without labels"):
+            init_from_teacher(student, zoo.create_model("cifar_resnet20"), batches)
     with pytest.raises(ValueError, match="Give a batch or more"):
         init_from_teacher(student, zoo.create_model("cifar_resnet20"), [])
     with pytest.raises(ValueError, match="percentile in .* found 1 and 0"):
