@@ -231,7 +231,15 @@ def maxformer_10_768(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
 
 
 FORM_CIFAR: dict[str, Any] = {"depths": (1, 1, 2), "kernels": (0, 3), "stem": "cifar"}
-FORM_DVS: dict[str, Any] = {"depths": (1, 1), "kernels": (3,), "mlp_ratio": 1, "stem": "dvs", "num_steps": 16}
+# The scale is that of Spikformer's net for events: at 0.125 the attention of a new net would be silent.
+FORM_DVS: dict[str, Any] = {
+    "depths": (1, 1),
+    "kernels": (3,),
+    "mlp_ratio": 1,
+    "stem": "dvs",
+    "num_steps": 16,
+    "scale": 0.25,
+}
 
 
 @register_model
