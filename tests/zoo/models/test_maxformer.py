@@ -149,7 +149,7 @@ def test_maps_heads_and_kernels_of_the_paper(name, heads, ratio, kernels, depths
     assert tuple(feature.shape[-1] for feature in features) == sides
     assert tuple(len(stage) - 1 for stage in model.stages) == depths
     attention = model.stages[-1][1].attn[1].attention
-    assert (attention.heads, attention.scale) == (heads, 0.125)
+    assert (attention.heads, attention.scale) == (heads, 0.25 if "dvs" in name else 0.125)
     for stage, kernel in zip(model.stages, kernels, strict=False):
         mixer = stage[1].attn
         assert kernel == 0 or mixer[0].conv.kernel_size == (kernel, kernel)
