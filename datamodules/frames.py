@@ -28,9 +28,10 @@ class Representation(ABC):
             ValueError: If an event lies outside the sensor; names the first.
         """
 
-    def channels(self, polarities: int) -> int:
-        """C, of the sensor's polarities P."""
-        return polarities
+    def input_size(self, sensor_size: SensorSize) -> tuple[int, int, int]:
+        """(C, H, W) of what a sensor of (W, H, P) sees."""
+        width, height, polarities = sensor_size
+        return polarities, height, width
 
 
 @dataclass(frozen=True)
