@@ -274,9 +274,7 @@ class EventDataModule(BaseDataModule, ABC):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is a time in ms and must be > 0, got {value}.")
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
-            raise ValueError(
-                f"stride_ms must be at most window_ms, or events are lost; got {stride_ms} and {window_ms}."
-            )
+            raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
         for name, value in (("min_events", min_events), ("cache_gb", cache_gb)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}.")
