@@ -41,9 +41,10 @@ class Representation(ABC):
         """What a network sees of what `__call__` returned, [T, C, H, W] or a batch [T, N, C, H, W]; float32."""
         return kept.float()
 
-    def channels(self, polarities: int) -> int:
-        """C, of the sensor's polarities P."""
-        return polarities
+    def input_size(self, sensor_size: SensorSize) -> tuple[int, int, int]:
+        """(C, H, W) of what a sensor of (W, H, P) sees."""
+        width, height, polarities = sensor_size
+        return polarities, height, width
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,12 @@ class Frames(Representation):
 
     def to_float(self, kept: Tensor) -> Tensor:
         """The values, float32."""
+        n = kept.float()
         if self.values == "log":
-            return kept.float().log1p()
+            return n.log1p()
         if self.values == "maximum":
-            return kept / kept.amax(dim=(0, -3, -2, -1), keepdim=True).clamp(min=1)
-        return kept.float()
+            return n / n.amax(dim=(0, -3, -2, -1), keepdim=True).clamp(min=1)
+        return n
 
     def batch(
         self, recordings: Sequence[Events], sensor_size: SensorSize, device: torch.device | str = "cpu"
@@ -175,9 +177,9 @@ class VoxelGrid(Representation):
             share_into(grid[:, 0], place, events.x, events.y, events.p if polarities > 1 else np.ones_like(events.p))
         return grid.astype(np.float32)
 
-    def channels(self, polarities: int) -> int:
-        """One: both polarities are in it."""
-        return 1
+    def input_size(self, sensor_size: SensorSize) -> tuple[int, int, int]:
+        """(1, H, W): both polarities are in one channel."""
+        return 1, sensor_size[1], sensor_size[0]
 
 
 @dataclass(frozen=True)

@@ -96,13 +96,17 @@ def test_a_batch_is_its_recordings(batch, cut, values):
     assert len(x) == max(len(represent(recording(drawn), size)) for drawn in batch)
 
 
-def test_values():
-    frames = torch.tensor([[0, 1], [3, 0]], dtype=torch.int32).reshape(2, 1, 1, 2)
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16, torch.uint32, torch.int32])
+def test_values(kind):
+    """Of whatever integers the cache gave back."""
+    frames = torch.tensor([[0, 1], [3, 0]], dtype=kind).reshape(2, 1, 1, 2)
     assert Frames(2).to_float(frames).flatten().tolist() == [0, 1, 3, 0]
     assert Frames(2, values="maximum").to_float(frames).flatten().tolist() == pytest.approx([0, 1 / 3, 1, 0])
     logs = [0, math.log(2), math.log(4), 0]
     assert Frames(2, values="log").to_float(frames).flatten().tolist() == pytest.approx(logs)
-    batch = torch.stack([frames, 2 * frames, 0 * frames], 1)  # each recording has its own maximum; an empty one is 0
+    batch = torch.stack(
+        [frames.int() * k for k in (1, 2, 0)], 1
+    )  # each recording has its own maximum; an empty one is 0
     assert Frames(2, values="maximum").to_float(batch).amax((0, 2, 3, 4)).tolist() == [1, 1, 0]
 
 
@@ -191,8 +195,9 @@ def test_the_recording_is_not_changed():
     assert all((a == b).all() for a, b in zip(kept, (events.t, events.x, events.y, events.p), strict=True))
 
 
-def test_channels():
-    assert [of.channels(2) for of in (Frames(2), VoxelGrid(2), TimeSurface(2))] == [2, 1, 2]
+def test_input_size():
+    for represent in (Frames(2), VoxelGrid(2), TimeSurface(2)):
+        assert represent(recording([]), (W, H, 2)).shape == (2, *represent.input_size((W, H, 2)))
 
 
 @pytest.mark.parametrize(
