@@ -96,6 +96,11 @@ class Recordings(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.clips)
 
+    @property
+    def targets(self) -> list[int]:
+        """The class of every sample."""
+        return [clip.label for clip in self.clips]
+
     def represented(self, clip: Clip) -> Arrays:
         """The array x of a clip."""
         assert self.representation is not None
