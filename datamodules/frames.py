@@ -203,8 +203,8 @@ class TimeSurface(Representation):
 
     Example:
         >>> events = Events.of(t=[0, 999], x=[0, 1], y=[0, 0], p=[1, 1])
-        >>> TimeSurface(num_steps=1, tau_ms=1.0)(events, (2, 1, 1))
-        array([[[[0.36787945, 0.9990005 ]]]], dtype=float32)
+        >>> TimeSurface(num_steps=1, tau_ms=1.0)(events, (2, 1, 1)).round(2)
+        array([[[[0.37, 1.  ]]]], dtype=float32)
     """
 
     num_steps: int | None = None
@@ -227,8 +227,8 @@ class TimeSurface(Representation):
         for k, surface in enumerate(surfaces):
             step = slice(bounds[k], bounds[k + 1])
             last[polarity[step], events.y[step], events.x[step]] = time[step]  # of equal cells the last one is kept
-            surface[:] = np.exp((last - (edges[k + 1] - edges[0])) / (1000 * self.tau_ms))
-        return surfaces
+            surface[:] = (last - (edges[k + 1] - edges[0])) / (1000 * self.tau_ms)
+        return np.exp(surfaces, out=surfaces)
 
 
 def check_steps(num_steps: int | None, window_ms: float | None) -> None:
