@@ -5,7 +5,6 @@ step k has the events bounds[k] to bounds[k + 1]. So every event lands in exactl
 Shapes: T steps, P polarities, H rows, W columns.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -29,9 +28,10 @@ class Representation(ABC):
             ValueError: If an event lies outside the sensor; names the first.
         """
 
-    def channels(self, polarities: int) -> int:
-        """C, of the sensor's polarities P."""
-        return polarities
+    def input_size(self, sensor_size: SensorSize) -> tuple[int, int, int]:
+        """(C, H, W) of what a sensor of (W, H, P) sees."""
+        width, height, polarities = sensor_size
+        return polarities, height, width
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Frames(Representation):
 
 
 def time_bounds(t: NDArray[np.int64], num_steps: int) -> NDArray[np.int64]:
-    """Bounds [T + 1] of steps of equal duration, of times in order: t is in step floor(T (t - t_0) / (t_n - t_0 + 1))."""
+    """Bounds [T + 1] of T equal durations: of times in order, t is in step floor(T (t - t_0) / (t_n - t_0 + 1))."""
     duration = int(t[-1]) - int(t[0]) + 1
     edges = [int(t[0]) - (-k * duration // num_steps) for k in range(1, num_steps)]  # in whole numbers: no rounding
     return np.array([0, *np.searchsorted(t, edges), len(t)], np.int64)
