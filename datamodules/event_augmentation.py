@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .events import Events, within
 
 LONGEST_JITTER = 10**9  # µs: with it a time within 2^62 cannot leave int64
+TINY = 1e-12
 
 
 class EventAugmentation(nn.Module, ABC):
@@ -99,8 +100,9 @@ class Roll(EventAugmentation):
 
     def change(self, events: Events, width: int, height: int) -> Events:
         """All events, shifted."""
-        right, down = (whole(-largest, largest) for largest in (round(self.shift * width), round(self.shift * height)))
-        x, y = shifted(events.x, right) % width, shifted(events.y, down) % height
+        furthest_x, furthest_y = round(self.shift * width), round(self.shift * height)
+        x = shifted(events.x, whole(-furthest_x, furthest_x)) % width
+        y = shifted(events.y, whole(-furthest_y, furthest_y)) % height
         return replace(events, x=x.astype(np.int16), y=y.astype(np.int16))
 
 
@@ -131,9 +133,9 @@ class Crop(EventAugmentation):
         """The events in the window, moved."""
         left, new_width = self.window(width)
         top, new_height = self.window(height)
-        seen = events[inside(events, left, top, new_width, new_height)]
+        seen = where(events, inside(events, left, top, new_width, new_height))
         x, y = shifted(seen.x, (width - new_width) // 2 - left), shifted(seen.y, (height - new_height) // 2 - top)
-        return on_sensor(seen, x, y, width, height)
+        return replace(seen, x=x.astype(np.int16), y=y.astype(np.int16))
 
     def window(self, side: int) -> tuple[int, int]:
         """Random start, and length, on one side of the sensor."""
@@ -215,7 +217,7 @@ class Cutout(EventAugmentation):
         """The events outside of the rectangle."""
         box_width, box_height = round(self.length * width), round(self.length * height)
         left, top = whole(0, width - 1) - box_width // 2, whole(0, height - 1) - box_height // 2
-        return events[~inside(events, left, top, box_width, box_height)]
+        return where(events, ~inside(events, left, top, box_width, box_height))
 
 
 class TimeJitter(EventAugmentation):
@@ -239,8 +241,10 @@ class TimeJitter(EventAugmentation):
 
     def change(self, events: Events, width: int, height: int) -> Events:
         """All events, ordered by time."""
-        shift = torch.randn(len(events), dtype=torch.float64).mul_(self.std).round_().long().numpy()
-        return replace(events, t=(events.t + shift).clip(events.t.min(), events.t.max())).in_time()
+        shift = torch.randn(len(events)).double().mul_(self.std).round_().long().numpy()
+        t = (events.t + shift).clip(events.t.min(), events.t.max())
+        order = torch.from_numpy(t).sort(stable=True).indices.numpy()  # six times as fast as numpy's stable sort
+        return replace(events, t=t)[order]
 
 
 class TimeReversal(EventAugmentation):
@@ -288,15 +292,15 @@ class DropByTime(EventAugmentation):
         ticks = events.duration + 1
         length = round(one_of(self.ratios) * ticks)
         start = int(events.t.min()) + min(int(uniform(0, ticks - length + 1)), ticks - length)
-        return events[(events.t < start) | (events.t > start + length - 1)]
+        return where(events, (events.t < start) | (events.t > start + length - 1))
 
 
 class DropByArea(EventAugmentation):
     """Drop the events of a random rectangle, which lies wholly on the sensor.
 
     Args:
-        ratios: Its width and height, part of the sensor's; one of them is drawn, for both. A ratio r drops the events of
-            r^2 of the pixels. Those of EventDrop.
+        ratios: Its width and height, part of the sensor's; one of them is drawn, for both. A ratio r drops the events
+            of r^2 of the pixels. Those of EventDrop.
 
     Raises:
         ValueError: If there is no ratio, or one is not in 0..1.
@@ -311,7 +315,7 @@ class DropByArea(EventAugmentation):
         ratio = one_of(self.ratios)
         box_width, box_height = round(ratio * width), round(ratio * height)
         left, top = whole(0, width - box_width), whole(0, height - box_height)
-        return events[~inside(events, left, top, box_width, box_height)]
+        return where(events, ~inside(events, left, top, box_width, box_height))
 
 
 class DropEvents(EventAugmentation):
@@ -333,7 +337,7 @@ class DropEvents(EventAugmentation):
         dropped = int(one_of(self.ratios) * len(events))
         kept = np.ones(len(events), bool)
         kept[torch.randperm(len(events))[:dropped].numpy()] = False
-        return events[kept]
+        return where(events, kept)
 
 
 class EventDrop(EventAugmentation):
@@ -447,19 +451,26 @@ class EventMix(nn.Module):
 
         Returns:
             The frames [T, N, C, H, W] and targets [N, K], float32.
+
+        Raises:
+            ValueError: If x are not frames.
         """
+        if x.ndim != 5:
+            raise ValueError(
+                f"EventMix mixes frames [T, N, C, H, W], found {list(x.shape)}. Leave it out for other data."
+            )
         steps, samples, _, height, width = x.shape
         density = self.density((steps, height, width), samples).to(x.device)  # [T, N, H, W]
         cells = density.transpose(0, 1).flatten(1)  # [N, T*H*W]
         kept = min(max(1, round(float(self.beta.sample()) * cells.shape[1])), cells.shape[1])
-        highest = cells.kthvalue(kept, dim=1).values[:, None, None]
-        taken = (density > highest)[:, :, None]  # [T, N, 1, H, W]
-        partner = x.roll(1, dims=1)
-        own, others = share(x, ~taken), share(partner, taken)  # [N]
+        taken = density > cells.kthvalue(kept, dim=1).values[:, None, None]  # [T, N, H, W]
+        number = x.abs().sum(2, dtype=torch.float32)  # of events, [T, N, H, W]
+        own, others = share(number, ~taken), share(number.roll(1, dims=1), taken)  # [N]
         seen = own + others
-        weight = torch.where(seen > 0, others / seen.clamp(min=1e-12), taken.float().mean((0, 2, 3, 4)))[:, None]
+        weight = torch.where(seen > 0, others / seen.clamp(min=TINY), taken.float().mean((0, 2, 3)))[:, None]
         target = F.one_hot(y, self.num_classes).float()  # [N, K]
-        return torch.where(taken, partner, x), (1 - weight) * target + weight * target.roll(1, dims=0)
+        target = (1 - weight) * target + weight * target.roll(1, dims=0)
+        return torch.where(taken[:, :, None], x.roll(1, dims=1), x), target
 
     def density(self, sides: tuple[int, int, int], samples: int) -> Tensor:
         """A mixture of Gaussians for each sample, [T, N, H, W]."""
@@ -472,10 +483,9 @@ class EventMix(nn.Module):
         return torch.einsum("nk,nkt,nkh,nkw->tnhw", torch.rand(samples, gaussians), *curves)
 
 
-def share(x: Tensor, seen: Tensor) -> Tensor:
-    """Part of the events of each sample of x [T, N, C, H, W] that lies in the seen cells, [N]; 0 if it has none."""
-    number = x.abs().float()
-    return (number * seen).sum((0, 2, 3, 4)) / number.sum((0, 2, 3, 4)).clamp(min=1e-12)
+def share(number: Tensor, seen: Tensor) -> Tensor:
+    """Part of the events [T, N, H, W] of each sample that lies in the seen cells, [N]; 0 if it has none."""
+    return (number * seen).sum((0, 2, 3)) / number.sum((0, 2, 3)).clamp(min=TINY)
 
 
 def uniform(low: float, high: float) -> float:
@@ -508,12 +518,17 @@ def shifted(coordinate: NDArray[np.int16], by: int) -> NDArray[np.int32]:
     return coordinate.astype(np.int32) + np.int32(by)
 
 
+def where(events: Events, chosen: NDArray[np.bool_]) -> Events:
+    """The chosen events: four arrays are taken by index ten times as fast as by mask."""
+    return events[np.flatnonzero(chosen)]
+
+
 def inside(events: Events, left: int, top: int, width: int, height: int) -> NDArray[np.bool_]:
     """Which events lie in a rectangle, which may stick out of the sensor."""
     return between(events.x, left, left + width) & between(events.y, top, top + height)
 
 
-def between(values: NDArray[np.int16], low: int, high: int) -> NDArray[np.bool_]:
+def between(values: NDArray, low: int, high: int) -> NDArray[np.bool_]:
     """Which values are in low..high - 1."""
     return (values >= low) & (values < high)
 
@@ -521,9 +536,8 @@ def between(values: NDArray[np.int16], low: int, high: int) -> NDArray[np.bool_]
 def on_sensor(events: Events, x: NDArray, y: NDArray, width: int, height: int) -> Events:
     """The events at new places, rounded to whole pixels; without those that left the sensor."""
     x, y = np.rint(x), np.rint(y)
-    stay = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    moved = events[stay]
-    return replace(moved, x=x[stay].astype(np.int16), y=y[stay].astype(np.int16))
+    stay = np.flatnonzero(between(x, 0, width) & between(y, 0, height))
+    return replace(events[stay], x=x[stay].astype(np.int16), y=y[stay].astype(np.int16))
 
 
 def check_part(name: str, value: float) -> None:
