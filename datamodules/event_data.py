@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -14,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from .base import BaseDataModule
+from .event_augmentation import EventMix
 from .event_cache import Arrays, Cache, default_folder, key_of
 from .event_files import read_events
 from .events import DataError, Events, SensorSize
-from .frames import Frames, Representation
+from .frames import Frames, Representation, in_sensor
 
 EVENT_TYPES = (np.int64, np.int16, np.int16, np.uint8)  # of t, x, y and p
 
@@ -47,9 +48,9 @@ class Clip:
         return [str(self.file.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, self.start, self.stop]
 
 
-def read_clip(clip: Clip) -> Events:
-    """The events of a clip, of a file of any known format."""
-    return between(read_events(clip.file), clip.start, clip.stop)
+def read_clip(clip: Clip, **kwargs: Any) -> Events:
+    """The events of a clip, of a file of any known format; the arguments are those of `read_events`."""
+    return between(read_events(clip.file, **kwargs), clip.start, clip.stop)
 
 
 def between(events: Events, start: int | None, stop: int | None) -> Events:
@@ -97,6 +98,11 @@ class Recordings(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.clips)
 
+    @property
+    def targets(self) -> list[int]:
+        """The class of every sample."""
+        return [clip.label for clip in self.clips]
+
     def represented(self, clip: Clip) -> Arrays:
         """The array x of a clip."""
         assert self.representation is not None
@@ -117,9 +123,7 @@ class Recordings(Dataset[Any]):
     def read(self, clip: Clip) -> Events:
         """The events of a clip, read from its file, scaled and filtered."""
         with naming(clip.file):
-            events = self.reader(clip)
-            check_inside(events, self.sensor_size)
-            events = scaled(events, self.sensor_size, self.scaled)
+            events = scaled(in_sensor(self.reader(clip), self.sensor_size), self.sensor_size, self.scaled)
             for step in self.filters:
                 events = step(events)
         return events
@@ -166,17 +170,6 @@ def naming(file: Path) -> Iterator[None]:
         raise DataError(file, str(error)) from error
 
 
-def check_inside(events: Events, sensor_size: SensorSize) -> None:
-    """Raise a ValueError that names the first event outside of the sensor."""
-    width, height, _ = sensor_size
-    if len(events) and (events.x.max() >= width or events.y.max() >= height):
-        first = int(((events.x >= width) | (events.y >= height)).argmax())
-        raise ValueError(
-            f"event {first} is at x = {events.x[first]}, y = {events.y[first]}, outside a sensor of {width} x {height} "
-            f"pixels. Give the sensor_size it was recorded with."
-        )
-
-
 def scaled(events: Events, old: SensorSize, new: SensorSize) -> Events:
     """Events of a sensor as if it had the new width and height."""
     x, y = (
@@ -191,6 +184,8 @@ def described(part: Any) -> Any:
     name = f"{type(part).__module__}.{type(part).__qualname__}"
     if callable(part) and hasattr(part, "__qualname__"):  # a function
         return f"{part.__module__}.{part.__qualname__}"
+    if isinstance(part, partial):
+        return [described(part.func), part.args, part.keywords]
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         return [name, dataclasses.asdict(part)]
     if isinstance(part, nn.Module):
@@ -198,29 +193,23 @@ def described(part: Any) -> Any:
     return part
 
 
-class Float(nn.Module):
-    """Counts to float32, as they are."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any integers to float32."""
-        return x.float()
-
-
-class Represent(nn.Module):
-    """Events to the tensor of a representation.
+class ToFloat(nn.Module):
+    """Events, or what the cache kept of them, to what a network sees.
 
     Args:
-        representation: Events -> array.
+        representation: Of events.
     """
 
     def __init__(self, representation: Representation) -> None:
         super().__init__()
         self.representation = representation
 
-    def forward(self, events: Events) -> Tensor:
-        """Tensor [T, C, H, W] of events that know their sensor's size."""
-        assert events.sensor_size is not None
-        return torch.from_numpy(self.representation(events, events.sensor_size))
+    def forward(self, sample: Events | Tensor) -> Tensor:
+        """Float32 [T, C, H, W] of augmented events, which know their sensor's size, or of an array from the cache."""
+        if isinstance(sample, Events):
+            assert sample.sensor_size is not None
+            sample = torch.from_numpy(self.representation(sample, sample.sensor_size))
+        return self.representation.to_float(sample)
 
 
 class EventDataModule(BaseDataModule, ABC):
@@ -235,6 +224,7 @@ class EventDataModule(BaseDataModule, ABC):
         size: H and W, or one number for both, to which coordinates are scaled; default: those of the camera.
         filters: Events -> events, in all splits: `Denoise`, `Refractory`.
         augmentation: Events -> events, at random, in training only: see `event_augmentation`.
+        eventmix: Alpha of `EventMix`, 0 = off; as with mixup and cutmix, a batch gets one of those that are on.
         window_ms: Cut every recording into windows of this length, each a sample with the class of its recording;
             windows of one recording stay in one split. What is left at the end of a recording is a shorter window.
         stride_ms: From the beginning of a window to that of the next; default: window_ms, so that no event is lost.
@@ -260,6 +250,7 @@ class EventDataModule(BaseDataModule, ABC):
         size: int | tuple[int, int] | None = None,
         filters: Sequence[nn.Module] = (),
         augmentation: Sequence[nn.Module] = (),
+        eventmix: float = 0.0,
         window_ms: float | None = None,
         stride_ms: float | None = None,
         min_events: int = 0,
@@ -274,16 +265,14 @@ class EventDataModule(BaseDataModule, ABC):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is a time in ms and must be > 0, got {value}.")
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
-            raise ValueError(
-                f"stride_ms must be at most window_ms, or events are lost; got {stride_ms} and {window_ms}."
-            )
-        for name, value in (("min_events", min_events), ("cache_gb", cache_gb)):
+            raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
+        for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
-        self.filters, self.augmentation = filters, augmentation
+        self.filters, self.augmentation, self.eventmix = filters, augmentation, eventmix
         self.window_ms, self.stride_ms, self.min_events, self.on_error = window_ms, stride_ms, min_events, on_error
         self.cache = Cache(Path(cache_dir) if cache_dir else default_folder(), int(cache_gb * 1e9))
         self.wanted_size = (size, size) if isinstance(size, int) else size
@@ -362,6 +351,10 @@ class EventDataModule(BaseDataModule, ABC):
             warnings.warn(self.summary(), stacklevel=2)
         return splits
 
+    def mixes(self) -> list[nn.Module]:
+        """Those of images, and EventMix."""
+        return super().mixes() + ([EventMix(self.eventmix, self.num_classes)] if self.eventmix > 0 else [])
+
     def summary(self) -> str:
         """What was left out."""
         shown = "; ".join(self.left_out[:3]) + ("; ..." if len(self.left_out) > 3 else "")
@@ -403,6 +396,5 @@ class EventDataModule(BaseDataModule, ABC):
 
     def transform(self, split: str) -> nn.Module:
         """Augmentation and representation of events, in training; to float32."""
-        if split == "train" and self.augment and self.augmentation:
-            return v2.Compose([*self.augmentation, Represent(self.representation), Float()])
-        return Float()
+        augmentation = self.augmentation if split == "train" and self.augment else ()
+        return nn.Sequential(*augmentation, ToFloat(self.representation))
