@@ -133,7 +133,7 @@ class Crop(EventAugmentation):
         """The events in the window, moved."""
         left, new_width = self.window(width)
         top, new_height = self.window(height)
-        seen = where(events, inside(events, left, top, new_width, new_height))
+        seen = events[inside(events, left, top, new_width, new_height)]
         x, y = shifted(seen.x, (width - new_width) // 2 - left), shifted(seen.y, (height - new_height) // 2 - top)
         return replace(seen, x=x.astype(np.int16), y=y.astype(np.int16))
 
@@ -218,7 +218,7 @@ class Cutout(EventAugmentation):
         """The events outside of the rectangle."""
         box_width, box_height = round(self.length * width), round(self.length * height)
         left, top = whole(0, width - 1) - box_width // 2, whole(0, height - 1) - box_height // 2
-        return where(events, ~inside(events, left, top, box_width, box_height))
+        return events[~inside(events, left, top, box_width, box_height)]
 
 
 class TimeJitter(EventAugmentation):
@@ -293,7 +293,7 @@ class DropByTime(EventAugmentation):
         ticks = events.duration + 1
         length = round(one_of(self.ratios) * ticks)
         start = int(events.t.min()) + min(int(uniform(0, ticks - length + 1)), ticks - length)
-        return where(events, (events.t < start) | (events.t > start + length - 1))
+        return events[(events.t < start) | (events.t > start + length - 1)]
 
 
 class DropByArea(EventAugmentation):
@@ -316,7 +316,7 @@ class DropByArea(EventAugmentation):
         ratio = one_of(self.ratios)
         box_width, box_height = round(ratio * width), round(ratio * height)
         left, top = whole(0, width - box_width), whole(0, height - box_height)
-        return where(events, ~inside(events, left, top, box_width, box_height))
+        return events[~inside(events, left, top, box_width, box_height)]
 
 
 class DropEvents(EventAugmentation):
@@ -338,7 +338,7 @@ class DropEvents(EventAugmentation):
         dropped = int(one_of(self.ratios) * len(events))
         kept = np.ones(len(events), bool)
         kept[torch.randperm(len(events))[:dropped].numpy()] = False
-        return where(events, kept)
+        return events[kept]
 
 
 class EventDrop(EventAugmentation):
@@ -518,11 +518,6 @@ def opposite(events: Events) -> NDArray[np.uint8]:
 def shifted(coordinate: NDArray[np.int16], by: int) -> NDArray[np.int32]:
     """Coordinates moved by some pixels, in numbers that hold them wherever they go."""
     return coordinate.astype(np.int32) + np.int32(by)
-
-
-def where(events: Events, chosen: NDArray[np.bool_]) -> Events:
-    """The chosen events: four arrays are taken by index ten times as fast as by mask."""
-    return events[np.flatnonzero(chosen)]
 
 
 def inside(events: Events, left: int, top: int, width: int, height: int) -> NDArray[np.bool_]:
