@@ -93,7 +93,7 @@ class Events:
 
     def __getitem__(self, chosen: Any) -> "Events":
         """The events of a slice, a mask or indices."""
-        if getattr(chosen, "dtype", None) == bool:
+        if isinstance(chosen, np.ndarray) and chosen.dtype == np.bool_:
             chosen = np.flatnonzero(chosen)  # four arrays are taken by index ten times as fast as by mask
         return Events(self.t[chosen], self.x[chosen], self.y[chosen], self.p[chosen], self.sensor_size)
 
