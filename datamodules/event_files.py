@@ -123,8 +123,8 @@ def names_of(found: Iterable[str]) -> dict[str, str]:
 
 
 def as_row(values: Array) -> Array:
-    """[n] of [n, 1] and [1, n], as MATLAB has them."""
-    return values.reshape(-1) if values.ndim == 2 and 1 in values.shape else values
+    """[n] of [n, 1] and [1, n], and [0] of [0, 0], as MATLAB has them."""
+    return values.reshape(-1) if values.ndim == 2 and min(values.shape) <= 1 else values
 
 
 def in_us(t: Array, time_unit: float | None) -> Array:
@@ -601,21 +601,19 @@ def read_text(file: Path) -> Table:
         if names or all(NUMBER.fullmatch(cell) for cell in cells):
             break
         names = cells
-    if begin == len(lines):
-        if names_of(names).keys() != NAMES.keys():
-            raise DataError(file, f"there are no numbers; found {names or 'no line'}.")
-        return Table({name: np.empty(0) for name in names})
-    first = lines[begin]
-    delimiter = "," if "," in first else ";" if ";" in first else None
     wanted = list(names_of(names).values())
+    if names and len(wanted) < len(NAMES):
+        raise DataError(file, f"line {begin} must name t, x, y and p, or there must be numbers; found {names}.")
+    if begin == len(lines):
+        if not names:
+            raise DataError(file, "there are no numbers.")
+        return Table({name: np.empty(0) for name in wanted})
+    text, first = lines[begin:], lines[begin]
+    if re.search("true|false", first, re.IGNORECASE):
+        text = [re.sub("(?i)false", "0", re.sub("(?i)true", "1", line)) for line in text]
     with parsing(file, f"table of numbers from line {begin + 1} on"):
-        columns = [names.index(name) for name in wanted] or None
-        text = (
-            [line.replace("True", "1").replace("False", "0") for line in lines[begin:]]
-            if "e" in first
-            else lines[begin:]
-        )
-        values = np.loadtxt(text, delimiter=delimiter, usecols=columns, ndmin=2)
+        delimiter = "," if "," in first else ";" if ";" in first else None
+        values = np.loadtxt(text, delimiter=delimiter, usecols=[names.index(name) for name in wanted] or None, ndmin=2)
     return Table(dict(zip(wanted, values.T, strict=True)) if names else values)
 
 
