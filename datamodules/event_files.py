@@ -5,6 +5,7 @@ import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -660,22 +661,62 @@ def read_mat(file: Path) -> Table:
     ASL-DVS (ts, x, y, pol; DAVIS240) counts y from the bottom, and is turned. ST-MNIST's `spiketrain` [101, n] has in
     its rows the signs of the spikes of 10 x 10 sensors, row by row, and at last their times in s.
     """
-    import scipy.io  # type: ignore[import-untyped]
-
-    with file.open("rb") as stream:
-        head = stream.read(128)
-    if head.startswith(b"\x89HDF") or b"MATLAB 7.3" in head:
+    data = file.read_bytes()
+    if data.startswith(b"\x89HDF") or b"MATLAB 7.3" in data[:128]:
         return read_h5(file)
-    if not head.startswith(b"MATLAB 5.0") or head[126:] not in (b"IM", b"MI"):
+    order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
+    if not data.startswith(b"MATLAB 5.0") or order is None:
         raise DataError(file, "the file must begin with 'MATLAB 5.0 MAT-file' and be marked IM or MI at byte 126.", 0)
-    with parsing(file, "MAT file"):
-        found = {name: np.asarray(value) for name, value in scipy.io.loadmat(file).items() if name[:2] != "__"}
+    found: dict[str, Array] = {}
+    at = 128
+    while at < len(data):
+        with parsing(file, "MAT file", at):
+            kind, content, after = mat_element(data, at, order)
+            content = zlib.decompress(content) if kind == 15 else data[at:after]
+            found |= mat_array(content, order)
+        at = after
     if "spiketrain" in found:
         return st_mnist(file, found["spiketrain"])
     if {"ts", "x", "y", "pol"} <= found.keys() and found["y"].dtype.kind in "iuf":
         width, height, _ = CAMERAS["DAVIS240"]
         return Table(found | {"y": height - 1 - found["y"].astype(np.float64), "width": width, "height": height})
     return Table(found)
+
+
+def mat_element(data: bytes, at: int, order: str) -> tuple[int, bytes, int]:
+    """Type and content of the element at a byte, and where the next begins."""
+    (kind,) = struct.unpack_from(f"{order}I", data, at)
+    if kind >> 16:  # up to 4 bytes stand within 8, behind their number and type
+        kind, size, begin, after = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+    else:
+        (size,) = struct.unpack_from(f"{order}I", data, at + 4)
+        begin = at + 8
+        after = begin + size + (0 if kind == 15 else -size % 8)  # what is compressed (15) is not padded
+    if begin + size > len(data):
+        raise ValueError(f"the file breaks off: an element of {size} bytes begins at byte {at}")
+    return kind, data[begin : begin + size], after
+
+
+def mat_array(data: bytes, order: str) -> dict[str, Array]:
+    """Name and values of an element that is a matrix (14) of real numbers; of others, nothing.
+
+    Not through scipy, whose loadmat (1.17) ends the process at some changed bytes.
+    """
+    kind, matrix, _ = mat_element(data, 0, order)
+    if kind != 14:
+        raise ValueError(f"a matrix (14) must stand here, found an element of type {kind}")
+    (_, flags, at), parts = mat_element(matrix, 0, order), []
+    for _ in range(2):
+        _, part, at = mat_element(matrix, at, order)
+        parts.append(part)
+    (flag,) = struct.unpack_from(f"{order}I", flags)
+    if not 6 <= flag & 255 <= 15 or flag & 0x800:  # text, cells, structs, or complex
+        return {}
+    kind, values, _ = mat_element(matrix, at, order)
+    if kind not in MAT_TYPES:
+        raise ValueError(f"numbers must have one of the types {', '.join(map(str, MAT_TYPES))}, found {kind}")
+    shape = np.frombuffer(parts[0], f"{order}i4").tolist()
+    return {parts[1].decode(): np.frombuffer(values, order + MAT_TYPES[kind]).reshape(shape, order="F")}
 
 
 def st_mnist(file: Path, train: Array) -> Table:
@@ -687,6 +728,7 @@ def st_mnist(file: Path, train: Array) -> Table:
     return Table(values | {"t": in_us(train[-1, moment], 1e6)})
 
 
+MAT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 SIDES = ("width", "height")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf|True|False", re.IGNORECASE)
 TABLES: dict[str, Callable[[Path], Table]] = {

@@ -265,7 +265,7 @@ UNCOUNTED = {
     "two.raw",
     "three.raw",
 }
-PLACELESS = {"group.h5", "matlab.mat", "packed.mat", "table.csv", "table.txt"}
+PLACELESS = {"group.h5", "table.csv", "table.txt"}
 
 
 @pytest.mark.parametrize("name", WRITERS)
