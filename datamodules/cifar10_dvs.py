@@ -32,7 +32,7 @@ class CIFAR10DVSDataModule(PublishedEventDataModule):
     Raises:
         ValueError: If `split` is unknown.
 
-    Source: H. Li et al. 2017, "CIFAR10-DVS: an event-stream dataset for object classification", CC BY 4.0.
+    Source: H. Li et al. 2017, "CIFAR10-DVS: an event-stream dataset for object classification".
     """
 
     title = "CIFAR10-DVS"

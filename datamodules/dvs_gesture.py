@@ -59,7 +59,7 @@ class DVSGestureDataModule(PublishedEventDataModule):
     Raises:
         DataError: If a CSV file or a list is not what it should be.
 
-    Source: A. Amir et al. 2017, "A low power, fully event-based gesture recognition system", CC BY 4.0.
+    Source: A. Amir et al. 2017, "A low power, fully event-based gesture recognition system".
     """
 
     title = "DVS128 Gesture"

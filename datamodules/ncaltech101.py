@@ -36,8 +36,7 @@ class NCaltech101DataModule(PublishedEventDataModule):
         val_fraction: Part of the training recordings for validation.
         kwargs: Arguments of `EventDataModule`.
 
-    Source: G. Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets using saccades",
-    CC BY 4.0.
+    Source: G. Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets using saccades".
     """
 
     title = "N-Caltech101"

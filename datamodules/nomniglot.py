@@ -16,9 +16,9 @@ WRITERS = 20
 class NOmniglotDataModule(PublishedEventDataModule):
     """1,623 characters, each written by 20 people, 346 x 260 pixels, a few seconds each: many classes, few samples.
 
-    Classification of the characters of all alphabets that are there. Splits by writer, in the proportion of the
-    authors (15 for training, 5 for the test): test = writers 16 to 20 of each character; validation = the last `val_fraction`
-    of the others (14 and 15); training = writers 1 to 13. (Few-shot episodes, in which the characters of
+    Classification of the characters of all alphabets that are there. Splits by writer, in the authors'
+    proportion (15 to 5): test = writers 16 to 20 of each character; validation = the last `val_fraction` of the others
+    (14 and 15); training = writers 1 to 13. (Few-shot episodes, in which the characters of
     `dvs_evaluation` are new, are not built here.)
 
     Files `root/N-Omniglot/{dvs_background,dvs_evaluation}/<alphabet>/character<nn>/<nnnn>.aedat4`, all 20 writers one
@@ -35,7 +35,7 @@ class NOmniglotDataModule(PublishedEventDataModule):
         FileNotFoundError: If the data are not there, as their folders say what the classes are.
 
     Source: Y. Li et al. 2022, "N-Omniglot, a large-scale neuromorphic dataset for spatio-temporal sparse few-shot
-    learning", CC BY 4.0.
+    learning".
     """
 
     title = "N-Omniglot"
