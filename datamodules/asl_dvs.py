@@ -46,5 +46,6 @@ class ASLDVSDataModule(PublishedEventDataModule):
 
     def find(self) -> dict[str, list[Clip]]:
         """The files, by letter and number."""
-        classes = [hold_out(recordings(self.folder / name, (".mat",)), 0.2) for name in CLASSES]
+        folder = self.folder
+        classes = [hold_out(recordings(folder / name, (".mat",)), 0.2) for name in CLASSES]
         return class_splits(classes, self.val_fraction)

@@ -63,7 +63,8 @@ class CIFAR10DVSDataModule(PublishedEventDataModule):
 
     def find(self) -> dict[str, list[Clip]]:
         """The files, by class and name."""
-        classes = [recordings(self.folder / name, (".aedat4", ".aedat")) for name in CLASSES]
+        folder = self.folder
+        classes = [recordings(folder / name, (".aedat4", ".aedat")) for name in CLASSES]
         return class_splits([self.cut(files) for files in classes], self.val_fraction)
 
     def cut(self, files: list[Path]) -> tuple[list[Path], list[Path]]:

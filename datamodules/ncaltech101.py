@@ -62,5 +62,6 @@ class NCaltech101DataModule(PublishedEventDataModule):
 
     def find(self) -> dict[str, list[Clip]]:
         """The files, by class and number."""
-        classes = [hold_out(recordings(self.folder / name, (".bin",)), 0.1) for name in CLASSES]
+        folder = self.folder
+        classes = [hold_out(recordings(folder / name, (".bin",)), 0.1) for name in CLASSES]
         return class_splits(classes, self.val_fraction)

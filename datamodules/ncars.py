@@ -43,12 +43,12 @@ class NCARSDataModule(PublishedEventDataModule):
 
     def find(self) -> dict[str, list[Clip]]:
         """The files, by class and number."""
-        train, test = (self.part(name) for name in PARTS)
+        train, test = (inner(self.folder / name) for name in PARTS)
         classes = [(recordings(train / name, (".dat",)), recordings(test / name, (".dat",))) for name in CLASSES]
         return class_splits(classes, self.val_fraction)
 
-    def part(self, name: str) -> Path:
-        """The folder of the classes of a part."""
-        folder = self.folder / name
-        inner = folder / name.removeprefix("n-cars_")
-        return inner if inner.is_dir() else folder
+
+def inner(folder: Path) -> Path:
+    """The folder of the classes of a part."""
+    nested = folder / folder.name.removeprefix("n-cars_")
+    return nested if nested.is_dir() else folder

@@ -47,8 +47,9 @@ class NMNISTDataModule(PublishedEventDataModule):
 
     def find(self) -> dict[str, list[Clip]]:
         """The files, by digit and number."""
+        folder = self.folder
         train, test = (
-            [Clip(file, int(digit)) for file, digit in find_files(self.folder / part, (".bin",))]
+            [Clip(file, int(digit)) for file, digit in find_files(folder / part, (".bin",))]
             for part in ("Train", "Test")
         )
         kept, held_out = stratified_split([clip.label for clip in train], self.val_fraction)

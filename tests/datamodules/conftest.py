@@ -8,9 +8,7 @@ import pytest
 
 def bin5(t, x, y, p):
     """N-MNIST: x, y, then polarity and time."""
-    return b"".join(
-        struct.pack(">BBBH", x[i], y[i], p[i] << 7 | t[i] >> 16, t[i] & 0xFFFF) for i in range(len(t))
-    )
+    return b"".join(struct.pack(">BBBH", x[i], y[i], p[i] << 7 | t[i] >> 16, t[i] & 0xFFFF) for i in range(len(t)))
 
 
 def aedat2(t, x, y, p):
@@ -43,9 +41,7 @@ def aedat4(t, x, y, p, width, height):
     events = b"".join(struct.pack("<qhhB3x", *event) for event in zip(t, x, y, p, strict=True))
     packet = struct.pack("<I4s3H2xiI4xI", 16, b"EVTS", 6, 8, 4, 8, 8, len(t)) + events
     sized = struct.pack("<I", len(packet)) + packet
-    return (
-        b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + struct.pack("<ii", 0, len(sized)) + sized
-    )
+    return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + struct.pack("<ii", 0, len(sized)) + sized
 
 
 def dat(t, x, y, p):
