@@ -402,8 +402,11 @@ def aedat4_packets(file: Path, data: bytes) -> list[int]:
         (length,) = struct.unpack_from("<I", data, 14)
         root = 18 + struct.unpack_from("<I", data, 18)[0]
         fields = root - struct.unpack_from("<i", data, root)[0]  # the flatbuffer's vtable: bytes, size, offsets
-        width, _, _, table = struct.unpack_from("<4H", data, fields)
-        end = struct.unpack_from("<q", data, root + table)[0] if width >= 8 and table else -1
+        _, _, _, table, text = struct.unpack_from("<5H", data, fields)
+        end = struct.unpack_from("<q", data, root + table)[0] if table else -1
+        text += root + struct.unpack_from("<I", data, root + text)[0]
+        text_end = text + 4 + struct.unpack_from("<I", data, text)[0]
+        data[text + 4 : text_end].decode()  # at text that is not UTF-8, aedat 2.3 would end the process
     at, begins = 18 + length, []
     end = len(data) if end == -1 else end
     if not at <= end <= len(data):
