@@ -109,7 +109,7 @@ SETS = {
         [
             Fake(f"CIFAR10DVS/{name}/cifar10_{name}_{i}.aedat4", k, {"size": (128, 128)})
             for k, name in enumerate(CIFAR10)
-            for i in range(20)
+            for i in range(12)
         ],
     ),
     "cifar10_dvs_original": Set(
@@ -132,7 +132,7 @@ SETS = {
     "asl_dvs": Set(
         "ASLDVSDataModule",
         "ASLDVS",
-        [Fake(f"ASLDVS/{letter}/{letter}_{i:04d}.mat", k) for k, letter in enumerate(LETTERS) for i in range(1, 6)],
+        [Fake(f"ASLDVS/{letter}/{letter}_{i:04d}.mat", k) for k, letter in enumerate(LETTERS) for i in range(1, 4)],
     ),
     "nomniglot": nomniglot(),
 }
