@@ -74,7 +74,7 @@ class MelFrames:
         self.triangles = triangles(self.edges, np.linspace(0, rate / 2, self.n_fft // 2 + 1))
 
     def __call__(self, sound: NDArray[np.float32]) -> Tensor:
-        """x [T, bands] of samples in -1..1."""
+        """Frames [T, bands] of samples in -1..1."""
         return torch.from_numpy((self.loudness(sound) / self.floor).astype(np.float32))
 
     def loudness(self, sound: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -176,8 +176,8 @@ class SoundDataModule(BaseDataModule, ABC):
         for name, value in (("shift_bands", shift_bands), ("shift_steps", shift_steps)):
             if value < 0:
                 raise ValueError(f"{name} must be at least 0, got {value}.")
-        bank: dict[str, Any] = dict(dt=dt, duration=duration, bands=bands, window=window)
-        bank |= dict(f_min=f_min, f_max=f_max, floor=floor)
+        bank: dict[str, Any] = {"dt": dt, "duration": duration, "bands": bands, "window": window}
+        bank |= {"f_min": f_min, "f_max": f_max, "floor": floor}
         self.encode = (
             MelFrames(self.rate, **bank) if encoding == "mel" else LevelCrossings(self.rate, level=level, **bank)
         )

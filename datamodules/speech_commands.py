@@ -6,9 +6,10 @@ from typing import Any, Literal
 from .events import DataError
 from .sound import SoundDataModule
 
-WORDS = tuple(
-    "backward bed bird cat dog down eight five follow forward four go happy house learn left marvin nine no off on one "
-    "right seven sheila six stop three tree two up visual wow yes zero".split()
+WORDS = (
+    *("backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy"),
+    *("house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop"),
+    *("three", "tree", "two", "up", "visual", "wow", "yes", "zero"),
 )
 LISTS = {"val": "validation_list.txt", "test": "testing_list.txt"}
 
