@@ -268,7 +268,7 @@ def read_wav(file: Path, rate: int) -> NDArray[np.float32]:
             kind = (recording.getnchannels(), recording.getsampwidth(), recording.getframerate())
             count = recording.getnframes()
             data = recording.readframes(count)
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk shorter than its contents
         raise DataError(file, f"no wav file ({str(error) or 'it breaks off'}). Delete it and get it again.") from error
     if kind != (1, 2, rate):
         raise DataError(
