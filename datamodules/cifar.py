@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,13 @@ class CIFAR10DataModule(BaseDataModule):
 
     def prepare_data(self) -> None:
         """Download what is missing."""
-        download(self.dataset, self.root, self.missing, self.home)
+        fetch = partial(self.dataset, self.root, download=True)
+        download(self.dataset.__name__, fetch, self.missing, self.home)
 
     def load(self) -> dict[str, Dataset[Any]]:
         """Check and read the pickled batches, and split the training images."""
         if missing := self.missing():
-            raise not_found(self.dataset, missing, self.home, "`prepare_data` has not been called")
+            raise not_found(self.dataset.__name__, missing, self.home, "`prepare_data` has not been called")
         try:
             official, test = (self.dataset(self.root, train=train) for train in (True, False))
         except RuntimeError as error:

@@ -6,10 +6,11 @@ from typing import Any
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from .base import BaseDataModule
-from .image_files import Files, class_names, find_splits, read_split_file
+from .class_folders import Files, class_names, find_splits, read_split_file
 from .splits import check_fraction
 
 
@@ -81,7 +82,7 @@ class ImageFolderDataModule(BaseDataModule):
         if not Path(root).is_dir():
             raise FileNotFoundError(f"root: there is no folder {Path(root).absolute()}.")
         if split_file is None:
-            self.files = find_splits(Path(root), val_fraction, test_fraction)
+            self.files = find_splits(Path(root), IMG_EXTENSIONS, val_fraction, test_fraction)
         else:
             self.files = read_split_file(Path(split_file), Path(root))
         self.label_names = class_names(self.files)
@@ -123,6 +124,11 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def targets(self) -> list[int]:
+        """The class of every image."""
+        return [self.labels[name] for _, name in self.files]
 
 
 def open_image(file: Path) -> Image.Image:

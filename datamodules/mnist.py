@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,13 @@ class MNISTDataModule(BaseDataModule):
 
     def prepare_data(self) -> None:
         """Download what is missing."""
-        download(self.dataset, self.root, self.missing, self.home)
+        fetch = partial(self.dataset, self.root, download=True)
+        download(self.dataset.__name__, fetch, self.missing, self.home)
 
     def load(self) -> dict[str, Dataset[Any]]:
         """Read the idx files and split the training images."""
         if missing := self.missing():
-            raise not_found(self.dataset, missing, self.home, "`prepare_data` has not been called")
+            raise not_found(self.dataset.__name__, missing, self.home, "`prepare_data` has not been called")
         images, labels = self._read("train")
         train, val = stratified_split(labels, self.val_fraction)
         return {

@@ -1,4 +1,4 @@
-"""Which image files there are, of which class, in which split: folders and CSV files."""
+"""Which files there are, of which class, in which split: folders and CSV files, for images and recordings alike."""
 
 import csv
 import difflib
@@ -6,26 +6,24 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 SPLITS = ("train", "val", "test")
-Files = list[tuple[Path, str]]  # image file and class name
+Files = list[tuple[Path, str]]  # file and class name
 
 
-def find_splits(root: Path, val_fraction: float, test_fraction: float) -> dict[str, Files]:
+def find_splits(root: Path, suffixes: tuple[str, ...], val_fraction: float, test_fraction: float) -> dict[str, Files]:
     """The files of `root/<class>/*`, cut into splits, or of `root/<split>/<class>/*`; "val" is cut out of "train".
 
     Raises:
         ValueError: If there are no folders, "test" is missing beside "train", or another folder lies beside them.
     """
     folders = [folder.name for folder in subfolders(root)]
-    if "train" not in folders or not subfolders(root / "train"):  # a folder "train" of images is a class: the vehicle
-        return cut(find_images(root), root, {"test": test_fraction, "val": val_fraction})
+    if "train" not in folders or not subfolders(root / "train"):  # a folder "train" of files is a class: the vehicle
+        return cut(find_files(root, suffixes), root, {"test": test_fraction, "val": val_fraction})
     if unknown := set(folders) - set(SPLITS):
         raise ValueError(f"{root}: found {sorted(unknown)} beside the folder train; accepted are train, val and test.")
     if "test" not in folders:
         raise ValueError(f"{root}: found a folder train but no folder test. Add it, or put the classes into {root}.")
-    splits = {split: find_images(root / split) for split in folders}
+    splits = {split: find_files(root / split, suffixes) for split in folders}
     return splits if "val" in folders else splits | cut(splits["train"], root, {"val": val_fraction})
 
 
@@ -34,25 +32,25 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def find_images(folder: Path) -> Files:
-    """The images of `folder/<class>/*` with their classes."""
+def find_files(folder: Path, suffixes: tuple[str, ...]) -> Files:
+    """The files of `folder/<class>/*` with one of the suffixes, and their classes."""
     files: Files = []
     for class_folder in subfolders(folder):
-        images = [path for path in sorted(class_folder.iterdir()) if is_image(path)]
-        files += [(path, class_folder.name) for path in images]
-        if not images:
+        found = [path for path in sorted(class_folder.iterdir()) if has_suffix(path, suffixes)]
+        files += [(path, class_folder.name) for path in found]
+        if not found:
             raise ValueError(
-                f"{class_folder}: a class folder without images. Images must lie directly in it and end in one of "
-                f"{', '.join(IMG_EXTENSIONS)}. Add some, or remove the folder."
+                f"{class_folder}: a class folder without data. Files must lie directly in it and end in one of "
+                f"{', '.join(suffixes)}. Add some, or remove the folder."
             )
     if not files:
-        raise ValueError(f"{folder}: found no class folders. Expected {folder}/<class>/<image>, or a split_file.")
+        raise ValueError(f"{folder}: found no class folders. Expected {folder}/<class>/<file>, or a split_file.")
     return files
 
 
-def is_image(path: Path) -> bool:
-    """Whether the name is that of an image; macOS leaves hidden files `._name.png` that are none."""
-    return path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
+def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether the name ends in a suffix and is not hidden; macOS leaves hidden `._name.png` that are none."""
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
 def cut(files: Files, root: Path, fractions: dict[str, float]) -> dict[str, Files]:
@@ -76,8 +74,8 @@ def read_split_file(split_file: Path, root: Path) -> dict[str, Files]:
     """The files named by a CSV file with the header `path,label,split`, paths relative to `root`.
 
     Raises:
-        FileNotFoundError: If the CSV file or an image it names does not exist.
-        ValueError: If a column is missing, a label is empty, a split is unknown or an image is named twice.
+        FileNotFoundError: If the CSV file or a file it names does not exist.
+        ValueError: If a column is missing, a label is empty, a split is unknown or a file is named twice.
     """
     if not split_file.is_file():
         raise FileNotFoundError(f"split_file: there is no file {split_file.absolute()}.")
@@ -98,7 +96,7 @@ def read_split_file(split_file: Path, root: Path) -> dict[str, Files]:
             if not file.is_file():
                 raise FileNotFoundError(f"{where}: there is no file {file.absolute()}. Paths are relative to `root`.")
             if file.resolve() in seen:
-                raise ValueError(f"{where}: {row['path']} is named a second time; each image belongs to one split.")
+                raise ValueError(f"{where}: {row['path']} is named a second time; each file belongs to one split.")
             seen.add(file.resolve())
             splits[split].append((file, row["label"]))
     return splits
@@ -108,16 +106,16 @@ def class_names(splits: dict[str, Files]) -> list[str]:
     """The sorted names of the classes.
 
     Raises:
-        ValueError: If there are fewer than two, or one has no image in some split.
+        ValueError: If there are fewer than two, or one has no file in some split.
     """
     names = sorted({name for files in splits.values() for _, name in files})
     if len(names) < 2:
-        raise ValueError(f"A classifier needs at least two classes, found {names or 'no images'}.")
+        raise ValueError(f"A classifier needs at least two classes, found {names or 'no files'}.")
     found = {split: {name for _, name in files} for split, files in splits.items()}
     absent = [f"{name!r} in {split}" for name in names for split in SPLITS if name not in found[split]]
     if absent:
         raise ValueError(
-            f"Each class needs at least one image in each split (so three images if one folder is cut up). "
-            f"No image of {', '.join(absent[:10])}{' and others' if absent[10:] else ''}. Add some or remove the class."
+            f"Each class needs at least one file in each split (so three files if one folder is cut up). "
+            f"No file of {', '.join(absent[:10])}{' and others' if absent[10:] else ''}. Add some or remove the class."
         )
     return names

@@ -1,8 +1,9 @@
 """Which files are found and how they are split; the files themselves may be empty here."""
 
 import pytest
+from torchvision.datasets.folder import IMG_EXTENSIONS as IMAGES
 
-from datamodules.image_files import class_names, cut, find_splits, read_split_file
+from datamodules.class_folders import class_names, cut, find_splits, read_split_file
 
 
 def touch(root, **counts):
@@ -21,7 +22,7 @@ def test_cut_is_exact_stratified_disjoint_and_depends_on_names_only(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     touch(one, cat=30, dog=100, owl=3)
     touch(two, owl=3, dog=100, cat=30)  # another place, another order of creation
-    splits, again = (find_splits(root, 0.15, 0.2) for root in (one, two))
+    splits, again = (find_splits(root, IMAGES, 0.15, 0.2) for root in (one, two))
     for name, counts in {"cat": (20, 4, 6), "dog": (65, 15, 20), "owl": (1, 1, 1)}.items():
         found = tuple(sum(label == name for _, label in splits[split]) for split in ("train", "val", "test"))
         assert found == counts
@@ -32,9 +33,9 @@ def test_cut_is_exact_stratified_disjoint_and_depends_on_names_only(tmp_path):
 
 def test_a_new_image_moves_at_most_one_old_one_across_each_cut(tmp_path):
     touch(tmp_path, cat=40, dog=40)
-    before = {file: split for split, files in find_splits(tmp_path, 0.2, 0.2).items() for file, _ in files}
+    before = {file: split for split, files in find_splits(tmp_path, IMAGES, 0.2, 0.2).items() for file, _ in files}
     (tmp_path / "cat" / "new.png").touch()
-    after = {file: split for split, files in find_splits(tmp_path, 0.2, 0.2).items() for file, _ in files}
+    after = {file: split for split, files in find_splits(tmp_path, IMAGES, 0.2, 0.2).items() for file, _ in files}
     assert sum(after[file] != split for file, split in before.items()) <= 2
 
 
@@ -44,14 +45,14 @@ def test_only_visible_images_count(tmp_path):
         (tmp_path / stray).touch()
     (tmp_path / ".cache").mkdir()
     (tmp_path / "cat" / "UPPER.JPG").touch()
-    files = [file for part in find_splits(tmp_path, 0.2, 0.2).values() for file in names(part, tmp_path)]
+    files = [file for part in find_splits(tmp_path, IMAGES, 0.2, 0.2).values() for file in names(part, tmp_path)]
     assert len(files) == 11
     assert "cat/UPPER.JPG" in files
 
 
 def test_folders_of_splits_are_used_as_they_are(tmp_path):
     touch(tmp_path, train__cat=6, train__dog=6, test__cat=2, test__dog=3, val__cat=1, val__dog=1)
-    splits = find_splits(tmp_path, 0.5, 0.5)
+    splits = find_splits(tmp_path, IMAGES, 0.5, 0.5)
     assert {split: len(files) for split, files in splits.items()} == {"train": 12, "test": 5, "val": 2}
     assert {label for _, label in splits["test"]} == {"cat", "dog"}
     assert all(name.startswith("test/") for name in names(splits["test"], tmp_path))
@@ -59,7 +60,7 @@ def test_folders_of_splits_are_used_as_they_are(tmp_path):
 
 def test_validation_is_cut_out_of_training_where_it_is_absent(tmp_path):
     touch(tmp_path, train__cat=10, train__dog=20, test__cat=2, test__dog=2)
-    splits = find_splits(tmp_path, 0.2, 0.5)
+    splits = find_splits(tmp_path, IMAGES, 0.2, 0.5)
     assert [label for _, label in splits["val"]] == ["cat"] * 2 + ["dog"] * 4
     assert all(name.startswith("train/") for name in names(splits["val"], tmp_path))
     assert (len(splits["train"]), len(splits["test"])) == (24, 4)
@@ -67,15 +68,15 @@ def test_validation_is_cut_out_of_training_where_it_is_absent(tmp_path):
 
 def test_train_may_be_a_class(tmp_path):
     touch(tmp_path, train=5, bus=5)
-    assert class_names(find_splits(tmp_path, 0.2, 0.2)) == ["bus", "train"]
+    assert class_names(find_splits(tmp_path, IMAGES, 0.2, 0.2)) == ["bus", "train"]
 
 
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        ({}, "found no class folders. Expected .*/<class>/<image>, or a split_file"),
-        ({"cat": 3, "dog": 0}, "dog: a class folder without images"),
-        ({"training__cat": 3, "testing__cat": 3}, "testing: a class folder without images. Images must lie directly"),
+        ({}, "found no class folders. Expected .*/<class>/<file>, or a split_file"),
+        ({"cat": 3, "dog": 0}, "dog: a class folder without data"),
+        ({"training__cat": 3, "testing__cat": 3}, "testing: a class folder without data. Files must lie directly"),
         ({"train__cat": 3}, "found a folder train but no folder test"),
         ({"train__cat": 3, "test__cat": 3, "valid__cat": 3}, r"found \['valid'\] beside the folder train; accepted"),
     ],
@@ -83,15 +84,15 @@ def test_train_may_be_a_class(tmp_path):
 def test_folders_that_are_no_data_set(tmp_path, folders, message):
     touch(tmp_path, **folders)
     with pytest.raises(ValueError, match=message):
-        find_splits(tmp_path, 0.2, 0.2)
+        find_splits(tmp_path, IMAGES, 0.2, 0.2)
 
 
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
         ({"cat": 9}, r"at least two classes, found \['cat'\]"),
-        ({"cat": 9, "dog": 2}, "Each class needs at least one image in each split .* No image of 'dog' in train"),
-        ({"cat": 9, "dog": 1}, "No image of 'dog' in train, 'dog' in val"),
+        ({"cat": 9, "dog": 2}, "Each class needs at least one file in each split .* No file of 'dog' in train"),
+        ({"cat": 9, "dog": 1}, "No file of 'dog' in train, 'dog' in val"),
         ({"train__a": 5, "train__b": 5, "test__a": 1, "test__c": 1}, "'b' in test, 'c' in train, 'c' in val"),
         ({f"c{n:02}": 1 for n in range(20)}, "'c04' in val and others. Add some or"),
     ],
@@ -99,7 +100,7 @@ def test_folders_that_are_no_data_set(tmp_path, folders, message):
 def test_classes_that_cannot_be_learned_or_measured(tmp_path, folders, message):
     touch(tmp_path, **folders)
     with pytest.raises(ValueError, match=message):
-        class_names(find_splits(tmp_path, 0.2, 0.2))
+        class_names(find_splits(tmp_path, IMAGES, 0.2, 0.2))
 
 
 def test_cut_without_files():
@@ -132,7 +133,7 @@ def test_split_file(tmp_path, encoding):
         ("a.png", ValueError, "line 8: unknown split ''"),
         ("a.png,,train", ValueError, "line 8: the label is empty"),
         ("g.png,cat,train", FileNotFoundError, "line 8: there is no file /.*/g.png. Paths are relative to `root`"),
-        ("a.png,cat,test", ValueError, "line 8: a.png is named a second time; each image belongs to one split"),
+        ("a.png,cat,test", ValueError, "line 8: a.png is named a second time; each file belongs to one split"),
         ("sub/../a.png,cat,test", ValueError, "line 8: sub/../a.png is named a second time"),
     ],
 )
@@ -143,7 +144,7 @@ def test_errors_in_a_split_file_have_a_line(tmp_path, row, error, message):
 
 def test_a_label_that_training_does_not_know(tmp_path):
     splits = read_split_file(write_csv(tmp_path, [*ROWS[:5], "f.png,wolf,test"]), tmp_path)
-    with pytest.raises(ValueError, match="No image of 'dog' in test, 'wolf' in train, 'wolf' in val"):
+    with pytest.raises(ValueError, match="No file of 'dog' in test, 'wolf' in train, 'wolf' in val"):
         class_names(splits)
 
 
@@ -159,5 +160,5 @@ def test_no_split_file(tmp_path):
 
 
 def test_an_empty_split_file(tmp_path):
-    with pytest.raises(ValueError, match="at least two classes, found no images"):
+    with pytest.raises(ValueError, match="at least two classes, found no files"):
         class_names(read_split_file(write_csv(tmp_path, []), tmp_path))
