@@ -6,6 +6,7 @@ A new data set needs its own file only: its class appears here by itself, and so
 """
 
 from importlib import import_module
+from inspect import isabstract
 from pkgutil import iter_modules
 
 from .base import BaseDataModule
@@ -14,6 +15,6 @@ __all__ = ["BaseDataModule"]
 
 for _file in iter_modules(__path__):
     for _name, _value in vars(import_module(f"{__name__}.{_file.name}")).items():
-        if isinstance(_value, type) and issubclass(_value, BaseDataModule) and _name not in __all__:
+        if isinstance(_value, type) and issubclass(_value, BaseDataModule) and not isabstract(_value):
             globals()[_name] = _value
-            __all__ += [_name]
+            __all__ += [_name] * (_name not in __all__)

@@ -71,7 +71,8 @@ class Cache:
             save_file(packed, part, {"bits": json.dumps(bits)})
             part.replace(file)
         except (OSError, SafetensorError):
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             return
         self.unchecked += sum(array.nbytes for array in packed.values())
         if self.unchecked > self.limit // 20:

@@ -14,13 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
 from .base import BaseDataModule
 from .event_cache import Arrays, Cache, default_folder, key_of
 from .event_files import read_events
 from .events import DataError, Events, SensorSize
-from .frames import Frames, Representation
+from .frames import Frames, Representation, in_sensor
 
 EVENT_TYPES = (np.int64, np.int16, np.int16, np.uint8)  # of t, x, y and p
 
@@ -117,9 +116,7 @@ class Recordings(Dataset[Any]):
     def read(self, clip: Clip) -> Events:
         """The events of a clip, read from its file, scaled and filtered."""
         with naming(clip.file):
-            events = self.reader(clip)
-            check_inside(events, self.sensor_size)
-            events = scaled(events, self.sensor_size, self.scaled)
+            events = scaled(in_sensor(self.reader(clip), self.sensor_size), self.sensor_size, self.scaled)
             for step in self.filters:
                 events = step(events)
         return events
@@ -166,17 +163,6 @@ def naming(file: Path) -> Iterator[None]:
         raise DataError(file, str(error)) from error
 
 
-def check_inside(events: Events, sensor_size: SensorSize) -> None:
-    """Raise a ValueError that names the first event outside of the sensor."""
-    width, height, _ = sensor_size
-    if len(events) and (events.x.max() >= width or events.y.max() >= height):
-        first = int(((events.x >= width) | (events.y >= height)).argmax())
-        raise ValueError(
-            f"event {first} is at x = {events.x[first]}, y = {events.y[first]}, outside a sensor of {width} x {height} "
-            f"pixels. Give the sensor_size it was recorded with."
-        )
-
-
 def scaled(events: Events, old: SensorSize, new: SensorSize) -> Events:
     """Events of a sensor as if it had the new width and height."""
     x, y = (
@@ -198,29 +184,23 @@ def described(part: Any) -> Any:
     return part
 
 
-class Float(nn.Module):
-    """Counts to float32, as they are."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any integers to float32."""
-        return x.float()
-
-
-class Represent(nn.Module):
-    """Events to the tensor of a representation.
+class ToFloat(nn.Module):
+    """Events, or what the cache kept of them, to what a network sees.
 
     Args:
-        representation: Events -> array.
+        representation: Of events.
     """
 
     def __init__(self, representation: Representation) -> None:
         super().__init__()
         self.representation = representation
 
-    def forward(self, events: Events) -> Tensor:
-        """Tensor [T, C, H, W] of events that know their sensor's size."""
-        assert events.sensor_size is not None
-        return torch.from_numpy(self.representation(events, events.sensor_size))
+    def forward(self, sample: Events | Tensor) -> Tensor:
+        """Float32 [T, C, H, W] of augmented events, which know their sensor's size, or of an array from the cache."""
+        if isinstance(sample, Events):
+            assert sample.sensor_size is not None
+            sample = torch.from_numpy(self.representation(sample, sample.sensor_size))
+        return self.representation.to_float(sample)
 
 
 class EventDataModule(BaseDataModule, ABC):
@@ -274,9 +254,7 @@ class EventDataModule(BaseDataModule, ABC):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is a time in ms and must be > 0, got {value}.")
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
-            raise ValueError(
-                f"stride_ms must be at most window_ms, or events are lost; got {stride_ms} and {window_ms}."
-            )
+            raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
         for name, value in (("min_events", min_events), ("cache_gb", cache_gb)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}.")
@@ -403,6 +381,5 @@ class EventDataModule(BaseDataModule, ABC):
 
     def transform(self, split: str) -> nn.Module:
         """Augmentation and representation of events, in training; to float32."""
-        if split == "train" and self.augment and self.augmentation:
-            return v2.Compose([*self.augmentation, Represent(self.representation), Float()])
-        return Float()
+        augmentation = self.augmentation if split == "train" and self.augment else ()
+        return nn.Sequential(*augmentation, ToFloat(self.representation))

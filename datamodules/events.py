@@ -18,13 +18,14 @@ class DataError(ValueError):
 
     Args:
         file: The file.
-        problem: What was found, and what was expected.
+        problem: What was found, and what was expected. (Without it `file` is a whole message: so torch hands on what a
+            loading process has raised.)
         offset: Byte at which it was found; None if it is not about a place in the file.
     """
 
-    def __init__(self, file: Path | str, problem: str, offset: int | None = None) -> None:
+    def __init__(self, file: Path | str, problem: str = "", offset: int | None = None) -> None:
         place = "" if offset is None else f" at byte {offset}"
-        super().__init__(f"{file}{place}: {problem}")
+        super().__init__(f"{file}{place}: {problem}" if problem else str(file))
         self.file, self.problem, self.offset = Path(file), problem, offset
 
     def __reduce__(self) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning import Trainer
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 Sample = tuple[Tensor, int]  # sequence [T, C, H, W] and label; an image has T = 1
@@ -70,9 +71,14 @@ class SeededDataset(Dataset[Sample]):
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Samples of `[T, C, H, W]` -> x `[T, N, C, H, W]`, y `[N]`: time comes first, here and nowhere else."""
+    """Samples of `[T, C, H, W]` -> x `[T, N, C, H, W]`, y `[N]`: time comes first, here and nowhere else.
+
+    Sequences of different lengths are filled up with zeros, steps without an event, to the longest one's T.
+    """
     sequences, labels = zip(*samples, strict=True)
-    return torch.stack(sequences, dim=1), torch.tensor(labels)
+    alike = len({len(sequence) for sequence in sequences}) == 1
+    x = torch.stack(sequences, dim=1) if alike else pad_sequence(sequences)
+    return x, torch.tensor(labels)
 
 
 class TrainLoader(DataLoader[Sample]):
