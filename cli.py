@@ -210,7 +210,7 @@ def data(name: str, root: str | None = None, show: bool = False, output: str = "
         console.print(table)
     if show:
         draw(module, Path(output))
-        console.print(f"Picture: {output}", highlight=False)
+        console.print(f"Picture: {output}", highlight=False, soft_wrap=True)
 
 
 def data_tables(name: str, module: Any, splits: "dict[str, Split]") -> list["Table"]:
@@ -259,29 +259,34 @@ def finetune(
     seed: int = 0,
     registry: str | None = None,
 ) -> None:
-    """Fine-tune a published student on a folder of images, and test it.
+    """Fine-tune a published student on a folder of images, or of recordings of an event camera, and test it.
+
+    Recordings become frames of the checkpoint's size, in the way its recipe says.
 
     Args:
         name: A published checkpoint, or a run.
-        data: Folder with one sub-folder per class (or train/, test/ folders of classes); see ImageFolderDataModule.
+        data: Folder with one sub-folder per class (or train/, test/ folders of classes); see ImageFolderDataModule and
+            EventFolderDataModule.
         run: Directory of the run; default: runs/finetune/<folder>.
-        epochs: Passes over the training images.
+        epochs: Passes over the training data.
         lr: Base learning rate (AdamW, cosine).
-        batch_size: Images per step.
+        batch_size: Samples per step.
         freeze_backbone: Train the new classifier only.
         seed: Of everything random.
         registry: Directory of published checkpoints.
     """
     import zoo
+    from datamodules.overview import folder_kind
 
     if data is None:
-        raise ValueError("finetune needs --data FOLDER, with one sub-folder of images per class.")
+        raise ValueError("finetune needs --data FOLDER, with one sub-folder of images or recordings per class.")
+    events = folder_kind(Path(data)).__name__ == "EventFolderDataModule"
     cfg = zoo.create_model(name, pretrained=True, registry=registry).pretrained_cfg
-    channels, size, _ = cfg["input_size"]
+    how = events_as(name, cfg, registry) if events else images_as(cfg)
     if registry is not None:
         name = f"local-dir:{zoo.pull(name, registry=registry)}"
     run = run or str(Path("runs/finetune") / Path(data).resolve().name)
-    recipe = str(Path(__file__).parent / "configs/image_folder/finetune.yaml")
+    recipe = str(Path(__file__).parent / f"configs/{'event' if events else 'image'}_folder/finetune.yaml")
     choices = {
         "run": run,
         "seed_everything": seed,
@@ -289,15 +294,30 @@ def finetune(
         "model.freeze_backbone": str(freeze_backbone).lower(),
         "model.optimizer.lr": lr,
         "data.root": data,
-        "data.image_size": size,
-        "data.in_chans": channels,
-        "data.mean": list(cfg["mean"]),
-        "data.std": list(cfg["std"]),
         "data.batch_size": batch_size,
         "trainer.max_epochs": epochs,
+        **how,
     }
     main(["fit", "--config", recipe, *(f"--{key}={value}" for key, value in choices.items())])
     main(["test", "--config", f"{run}/config.yaml"])
+
+
+def images_as(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Images as a checkpoint knows them: size, channels, normalisation."""
+    channels, size, _ = cfg["input_size"]
+    statistics = {f"data.{key}": list(cfg[key]) for key in ("mean", "std")}
+    return {"data.image_size": size, "data.in_chans": channels, **statistics}
+
+
+def events_as(name: str, cfg: dict[str, Any], registry: str | None) -> dict[str, Any]:
+    """Recordings as a checkpoint knows them: size, and the representation of its recipe."""
+    import json
+
+    from zoo.hub import recorded_recipe
+
+    settings = recorded_recipe(name, registry).get("data", {}).get("init_args", {})
+    known = {"data.representation": json.dumps(settings["representation"])} if settings.get("representation") else {}
+    return {"data.size": list(cfg["input_size"][1:]), **known}
 
 
 VERBS: dict[str, Any] = {

@@ -51,7 +51,7 @@ def find(name: str, root: str | None = None) -> BaseDataModule:
     import datamodules  # here, because it imports this file
 
     if Path(name).is_dir():
-        return folder(Path(name))
+        return folder_kind(Path(name))(name, num_workers=0)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(BaseDataModule, "data")
     if name.endswith(".yaml"):
@@ -69,15 +69,18 @@ def find(name: str, root: str | None = None) -> BaseDataModule:
     return parser.instantiate_classes(parser.parse_object({"data": settings})).data
 
 
-def folder(root: Path) -> BaseDataModule:
-    """A folder of recordings or of images, by the endings of the names in it.
+def folder_kind(root: Path) -> type[Any]:
+    """Whose a folder of classes is, that of recordings or of images, by the endings of the names in it.
 
     Raises:
+        FileNotFoundError: If it does not exist.
         ValueError: If it has neither, or both.
     """
     from .event_folder import EventFolderDataModule
     from .image_folder import ImageFolderDataModule
 
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {root.absolute()}.")
     files = (path for path in root.glob("*/**/*") if path.is_file() and not path.name.startswith("."))
     endings = {path.suffix.lower() for path in files}
     kinds = {EventFolderDataModule: endings & {*SUFFIXES}, ImageFolderDataModule: endings & {*IMG_EXTENSIONS}}
@@ -86,7 +89,7 @@ def folder(root: Path) -> BaseDataModule:
             f"{root} must have recordings ({', '.join(SUFFIXES)}) or images ({', '.join(IMG_EXTENSIONS)}) in it, and "
             f"not both; found files ending in {', '.join(sorted(endings)) or 'nothing'}."
         )
-    return next(kind(str(root), num_workers=0) for kind, found in kinds.items() if found)
+    return next(kind for kind, found in kinds.items() if found)
 
 
 def survey(data: BaseDataModule) -> dict[str, Split]:

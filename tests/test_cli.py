@@ -3,7 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import zoo
@@ -165,6 +167,43 @@ def test_finetune_on_a_folder(registry, tmp_path, capsys):
     assert tuned.num_steps == 2
     assert tuned.pretrained_cfg["label_names"] == ["dark", "light"]
     assert "test/acc" in capsys.readouterr().out
+
+
+def test_finetune_on_recordings(tmp_path, capsys):
+    """In the representation and the size of the run that is fine-tuned."""
+    draw = np.random.default_rng(0)
+    for label, right in (("left", 0), ("right", 16)):
+        (tmp_path / "recordings" / label).mkdir(parents=True)
+        for n in range(12):
+            t, x, y = np.sort(draw.integers(0, 9000, 99)), right + draw.integers(0, 16, 99), draw.integers(0, 24, 99)
+            x[0], y[0] = 31, 23
+            np.save(tmp_path / "recordings" / label / f"{n}.npy", np.stack([t, x, y, draw.integers(0, 2, 99)], 1))
+    recipe = str(ROOT / "configs/event_folder/student_ce.yaml")
+    frames = '{"class_path": "Frames", "init_args": {"num_steps": 3, "values": "binary"}}'
+    here = ["--data.root", str(tmp_path / "recordings"), "--data.batch_size", "4", "--trainer.max_epochs", "1"]
+    first = ["--run", str(tmp_path / "first"), "--data.size", "16", "--data.representation", frames]
+    main(["fit", "--config", recipe, *first, *here])
+    command = ["finetune", str(tmp_path / "first"), "--data", str(tmp_path / "recordings"), "--epochs", "1"]
+    main([*command, "--run", str(tmp_path / "second")])
+    settings = yaml.safe_load((tmp_path / "second/config.yaml").read_text())["data"]["init_args"]
+    assert settings["representation"]["init_args"] == {
+        "by": "time",
+        "num_steps": 3,
+        "values": "binary",
+        "window_ms": None,
+    }
+    assert settings["size"] == [16, 16]
+    assert zoo.create_model(str(tmp_path / "second")).pretrained_cfg["label_names"] == ["left", "right"]
+    assert "test/acc" in capsys.readouterr().out
+
+
+def test_data_shows_numbers_and_a_picture(tmp_path, capsys):
+    main(["data", "yin_yang", "--show", "--output", str(tmp_path / "picture.png")])
+    printed = capsys.readouterr().out
+    for words in ("YinYangDataModule", "[200, 5]", "5,000", "train", "val", "test", "Picture: "):
+        assert words in printed
+    assert Image.open(tmp_path / "picture.png").size[0] > 500
+    assert "no DataModule" in fails(["data", "nothing"], capsys)
 
 
 # Bad input, before any training ---------------------------------------------------------------------------------------

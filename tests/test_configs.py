@@ -63,6 +63,20 @@ def fake_images(root, _):
             Image.fromarray(draw.integers(0, 256, (24, 30, 3), dtype=np.uint8)).save(root / label / f"{number}.png")
 
 
+def fake_event_folder(root, _):
+    """Class folders of recordings of two formats, of a camera of 34 x 32 pixels."""
+    draw = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (root / label).mkdir(parents=True)
+        for n in range(20):
+            columns = [np.sort(draw.integers(0, 10**5, 500)), *(draw.integers(0, high, 500) for high in (34, 32, 2))]
+            columns[1][0], columns[2][0] = 33, 31
+            if n % 2:
+                np.save(root / label / f"{n}.npy", np.stack(columns, 1))
+            else:
+                np.savetxt(root / label / f"{n}.csv", np.stack(columns, 1), "%d", ",")
+
+
 def fake_spoken_digits(root, _):
     """Wav files of 8 kHz, 16 bit: a tone for each digit, of every speaker."""
     (root / "recordings").mkdir(parents=True)
@@ -154,6 +168,7 @@ FAKES = {
     "cifar10": fake_cifar10,
     "cifar10_dvs": fake_cifar10_dvs,
     "dvs_gesture": fake_dvs_gesture,
+    "event_folder": fake_event_folder,
     "fashion_mnist": fake_fashion_mnist,
     "image_folder": fake_images,
     "nmnist": fake_nmnist,
@@ -183,14 +198,14 @@ def published(name, directory, classes, chans, size):
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())
-    chans, size = {"digits": (1, 8), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
+    chans, size = {"digits": (1, 8), "event_folder": (2, 32), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
     changes = ["--run", str(tmp_path / "run"), "--trainer.fast_dev_run", "2", "--data.batch_size", "8"]
     if dataset in FAKES:
         FAKES[dataset](tmp_path / "data", monkeypatch)
         changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
     if "representation" in settings["data"].get("init_args", {}):  # events, which are cached
         changes += ["--data.cache_dir", str(tmp_path / "cache")]
-    if dataset == "image_folder":
+    if recipe.stem == "finetune":
         changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
     if "teacher" in settings["model"]["init_args"]:
         teacher = "test_resnet" if dataset == "digits" else "cifar_resnet20"
@@ -222,5 +237,5 @@ def test_recipe_says_what_to_expect(recipe):
 def test_recipe_names_its_own_run():
     for recipe in RECIPES:
         settings = yaml.safe_load(recipe.read_text())
-        if recipe.parent.name != "image_folder":
+        if recipe.stem != "finetune":
             assert settings["run"] == f"runs/{recipe.parent.name}/{recipe.stem}"

@@ -509,3 +509,16 @@ def recorded_results(name: str, registry: str | Path | None = None) -> dict[str,
         path = pull(name, registry) / "results.json"
         return read_json(path) if path.exists() else {}
     return run_results(name) if is_run(name) else {}
+
+
+def recorded_recipe(name: str, registry: str | Path | None = None) -> dict[str, Any]:
+    """The recipe of a published checkpoint or of a run; empty if it came from none.
+
+    Raises:
+        RegistryError: If a published checkpoint is missing, incomplete or altered.
+    """
+    if is_source(name) or name in published(registry):
+        recipe: Path | None = pull(name, registry) / "recipe.yaml"
+    else:
+        recipe = run_file(name, "config.yaml") if is_run(name) else None
+    return yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe and recipe.exists() else {}
