@@ -214,6 +214,7 @@ class Sounds(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, samples: Sequence[tuple[Path, int]], encode: MelFrames) -> None:
         self.samples, self.encode = samples, encode
+        self.targets = [label for _, label in samples]
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         file, label = self.samples[index]

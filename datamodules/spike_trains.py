@@ -62,7 +62,7 @@ class SpikeTrains(Dataset[tuple[Train, int]]):
         labels: NDArray[np.int64],
     ) -> None:
         self.times, self.units = times, units
-        self.starts, self.stops, self.labels = starts, stops, labels
+        self.starts, self.stops, self.targets = starts, stops, labels  # targets: torchvision's word
 
     @classmethod
     def of(cls, times: list[NDArray[Any]], units: list[NDArray[Any]], counts: Any, labels: Any) -> "SpikeTrains":
@@ -77,16 +77,16 @@ class SpikeTrains(Dataset[tuple[Train, int]]):
 
     def __getitem__(self, index: int) -> tuple[Train, int]:
         chosen = slice(self.starts[index], self.stops[index])
-        label = int(self.labels[index])
+        label = int(self.targets[index])
         # To float64 before anything else: 1e6 times a float16 in seconds is beyond float16 (tonic's issue 321).
         return Train(self.times[chosen].astype(np.float64) * 1000, self.units[chosen].astype(np.int64), label), label
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def subset(self, chosen: NDArray[Any]) -> "SpikeTrains":
         """The samples of a mask or of indices."""
-        return SpikeTrains(self.times, self.units, self.starts[chosen], self.stops[chosen], self.labels[chosen])
+        return SpikeTrains(self.times, self.units, self.starts[chosen], self.stops[chosen], self.targets[chosen])
 
     def share_after(self, time: float) -> float:
         """Part of all spikes, also those of other subsets, that come at `time` ms or later."""
@@ -151,7 +151,7 @@ class Blend(nn.Module):
     def __init__(self, trains: SpikeTrains, share: float = 0.5) -> None:
         super().__init__()
         self.trains, self.share = trains, share
-        self.members = {label: np.flatnonzero(trains.labels == label) for label in np.unique(trains.labels).tolist()}
+        self.members = {label: np.flatnonzero(trains.targets == label) for label in np.unique(trains.targets).tolist()}
 
     def forward(self, train: Train) -> Train:
         """A train of the same class."""

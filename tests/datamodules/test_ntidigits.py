@@ -24,7 +24,7 @@ def test_single_digits_and_speakers(tmp_path):
     data = NTIDIGITSDataModule(root=str(tmp_path), val_fraction=0.5, num_workers=0)
     data.setup("fit")
     assert {split: len(source) for split, source in data.splits.items()} == {"train": 12, "val": 12, "test": 12}
-    assert data.trains["test"].labels.tolist() == [1, 0, 10] * 4
+    assert data.trains["test"].targets.tolist() == [1, 0, 10] * 4
     x, y = next(iter(data.test_dataloader()))
     assert x.shape == (150, 12, 64)
     assert x.sum((0, 2)).tolist() == [2, 1, 3, 6, 5, 7, 10, 9, 11, 14, 13, 15], "in the order of the keys: -1, -o, -z"
