@@ -12,6 +12,7 @@ from PIL import Image
 
 import zoo
 from cli import main
+from datamodules.speech_commands import WORDS
 from datamodules.spoken_digits import SPEAKERS
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,39 @@ def fake_spoken_digits(root, _):
                 file.writeframes(tone.astype("<i2").tobytes())
 
 
+def fake_speech_commands(root, _):
+    """Folders of words with wav files of 16 kHz, 16 bit: bursts of noise; the lists of validation and test."""
+    folder = root / "speech_commands_v0.02"
+    draw = np.random.default_rng(0)
+    for word in WORDS:
+        (folder / word).mkdir(parents=True)
+        for speaker in range(3):
+            sound = draw.normal(0, 8000, 12000).clip(-30000, 30000) * np.sin(np.arange(12000) / 500)
+            with wave.open(str(folder / f"{word}/{speaker:08x}_nohash_0.wav"), "wb") as file:
+                file.setparams((1, 2, 16000, 0, "NONE", ""))
+                file.writeframes(sound.astype("<i2").tobytes())
+    for speaker, name in enumerate(("validation_list.txt", "testing_list.txt")):
+        (folder / name).write_text("\n".join(f"{word}/{speaker:08x}_nohash_0.wav" for word in WORDS))
+
+
+def fake_heidelberg(root, name, parts, classes):
+    """HDF5 files of SHD and SSC: times and units in rows of different lengths, labels, words and speakers."""
+    import h5py
+
+    (root / name.upper()).mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for part in parts:
+        with h5py.File(root / name.upper() / f"{name}_{part}.h5", "w") as file:
+            lengths = draw.integers(5000, 10000, 40)
+            for key, kind in (("times", np.float16), ("units", np.uint16)):
+                rows = file.create_dataset(f"spikes/{key}", 40, h5py.vlen_dtype(kind))
+                for row, length in enumerate(lengths):
+                    rows[row] = draw.random(length) if key == "times" else draw.integers(0, 700, length)
+            file["labels"] = np.arange(40, dtype=np.uint16) % classes
+            file["extra/keys"] = np.array([f"word {label}" for label in range(classes)], "S")
+            file["extra/speaker"] = np.arange(40, dtype=np.uint16) % 12
+
+
 def fake_text(root, _):
     """Texts in folders: those of this repository."""
     root.mkdir()
@@ -123,7 +157,10 @@ FAKES = {
     "fashion_mnist": fake_fashion_mnist,
     "image_folder": fake_images,
     "nmnist": fake_nmnist,
+    "shd": lambda root, _: fake_heidelberg(root, "shd", ("train", "test"), 20),
+    "speech_commands": fake_speech_commands,
     "spoken_digits": fake_spoken_digits,
+    "ssc": lambda root, _: fake_heidelberg(root, "ssc", ("train", "valid", "test"), 35),
     "text": fake_text,
 }
 SMALLER = {  # what else would take minutes
