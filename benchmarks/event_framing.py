@@ -7,7 +7,8 @@ Everyone starts from events in memory, in the form that suits them, ordered by t
 array, SpikingJelly's dictionary. A sensor of 128 x 128 pixels and 2 polarities, 16 steps. The floor is the least
 memory traffic that framing can have: read the events once, write the frames once. SpikingJelly is skipped if it is not
 installed: `pip install spikingjelly==2.0.0`. The allocator keeps its memory, as in a run of ours, for everyone alike.
-Of ratios over sizes, the JSON has the smallest.
+Times are those of the processor, all threads together: other work on the machine moves them less than a clock on the
+wall. Of ratios over sizes, the JSON has the smallest.
 """
 
 import argparse
@@ -128,7 +129,7 @@ def tasks(n: int) -> dict[str, dict[str, Job]]:
 
 
 def measure(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str, float]:
-    """Median seconds by name, interleaved; up to so many rounds, at least three, in about so many seconds.
+    """Median processor seconds by name, interleaved; up to so many rounds, at least three, in about so many seconds.
 
     Before every timed call there is one that is not timed, unless it takes long: a loading process does the same thing
     again and again, and does not find caches and heap as the others left them.
@@ -143,9 +144,9 @@ def measure(jobs: dict[str, Job], rounds: int, seconds: float) -> dict[str, floa
         for name, job in jobs.items():
             if not times[name] or times[name][-1] < 0.1:
                 job()
-            start = time.perf_counter()
+            start = time.process_time()
             job()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: statistics.median(passed) for name, passed in times.items()}
 
 

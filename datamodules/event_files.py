@@ -5,6 +5,7 @@ import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .events import DataError, Events, SensorSize
+from .events import DataError, Events, SensorSize, compiled
 
 Array = NDArray[Any]
 
@@ -123,17 +124,18 @@ def names_of(found: Iterable[str]) -> dict[str, str]:
 
 
 def as_row(values: Array) -> Array:
-    """[n] of [n, 1] and [1, n], as MATLAB has them."""
-    return values.reshape(-1) if values.ndim == 2 and 1 in values.shape else values
+    """[n] of [n, 1] and [1, n], and [0] of [0, 0], as MATLAB has them."""
+    return values.reshape(-1) if values.ndim == 2 and min(values.shape) <= 1 else values
 
 
 def in_us(t: Array, time_unit: float | None) -> Array:
     """Times in µs, not yet integers."""
-    if t.dtype.kind != "f" and time_unit is None:
-        return t
+    if t.dtype.kind == "f":
+        t = t.astype(np.float64)
     if time_unit is not None and t.dtype.kind in "iuf":
-        return np.rint(t * np.float64(time_unit))
-    if t.dtype.kind == "f" and (broken := np.isfinite(t) & (t % 1 != 0)).any():
+        with np.errstate(over="ignore"):
+            return np.rint(t * np.float64(time_unit))
+    if t.dtype.kind == "f" and (broken := np.isfinite(t) & (t != np.floor(t))).any():
         first = int(broken.argmax())
         raise ValueError(
             f"event {first} has t = {t[first]}, which is no whole µs; give time_unit, the µs in one unit of time of "
@@ -370,24 +372,28 @@ def read_aedat4(file: Path) -> Events:
     import aedat
 
     begins = aedat4_packets(file, file.read_bytes())
-    parts, sizes = [], {}
     with parsing(file, "AER-DAT4.0 header", 0):
         decoder = aedat.Decoder(str(file))
-        for stream, what in decoder.id_to_stream().items():
-            if what["type"] == "events":
-                sizes[stream] = (int(what["width"]), int(what["height"]), 2)
+        streams = decoder.id_to_stream()
+        sizes = {key: (what["width"], what["height"], 2) for key, what in streams.items() if what["type"] == "events"}
     if not sizes:
-        raise DataError(file, "there is no stream of events.", 0)
-    chosen = min(sizes)
+        raise DataError(file, f"there is no stream of events; found: {[what['type'] for what in streams.values()]}.", 0)
+    size = sizes[first := min(sizes)]
+    packets, places = [], []
     for begin in begins:
         with parsing(file, "AER-DAT4.0 packet", begin):
             packet = next(decoder)
-            if packet["stream_id"] == chosen:
-                events = packet["events"]
-                parts.append(Events.of(events["t"], events["x"], events["y"], events["on"], sizes[chosen]))
-                refuse_outside(file, parts[-1], lambda event, begin=begin: begin)  # type: ignore[misc]
-    t, x, y, p = (np.concatenate([getattr(part, name) for part in parts] or [[]]) for name in "txyp")
-    return Events.of(t, x, y, p, sizes[chosen])
+            if packet["stream_id"] == first:
+                packets.append(packet["events"])
+                places.append(begin)
+    if not packets:
+        return Events.of([], [], [], [], size)
+    values = np.concatenate(packets)
+    ends = np.cumsum([len(packet) for packet in packets])
+    with parsing(file, "AER-DAT4.0 recording", places[0]):
+        events = Events.of(values["t"], values["x"], values["y"], values["on"], size)
+    refuse_outside(file, events, lambda event: places[int(np.searchsorted(ends, event, side="right"))])
+    return events
 
 
 def aedat4_packets(file: Path, data: bytes) -> list[int]:
@@ -467,95 +473,113 @@ def read_raw(file: Path) -> Events:
     """
     data = file.read_bytes()
     lines, begin = header_lines(file, data, b"% ", "% end")
-    found = re.search(r"^% (?:evt |format evt)([\d.]+)", "\n".join(lines).lower(), re.MULTILINE)
-    decode = {"2": evt2, "2.0": evt2, "3": evt3, "3.0": evt3}.get(found[1]) if found else None
-    if decode is None:
-        named = f"found version {found[1]}" if found else "there is none"
-        raise DataError(
-            file, f"a line of the header must be % evt 2.0, % evt 3.0, or % format EVT2 or EVT3; {named}.", 0
-        )
-    return decode(file, data, begin, prophesee_size(file, lines))
+    named = re.search(r"^% (?:evt |format evt)([\d.]+)", "\n".join(lines).lower(), re.MULTILINE)
+    version = named[1] if named else "none"
+    size = prophesee_size(file, lines)
+    width, height, _ = size or (2048, 2048, 2)
+    if version in ("2", "2.0"):
+        words = records(file, data, begin, "<u4")
+        n, decode = len(words), evt2
+    elif version in ("3", "3.0"):
+        words = records(file, data, begin, "<u2")
+        counts = np.bincount(words >> 12, minlength=16)
+        n, decode = int(counts[2] + 12 * counts[4] + 8 * counts[5]), evt3
+    else:
+        accepted = "% evt 2.0, % evt 3.0, % format EVT2 or % format EVT3"
+        raise DataError(file, f"a line of the header must say {accepted}; found version {version}.", 0)
+    t, (x, y), p = np.empty(n, np.int64), np.empty((2, n), np.int16), np.empty(n, np.uint8)
+    n, left_out, wrong = decode(words, width, height, t, x, y, p)
+    offset = begin + words.itemsize * (wrong if wrong >= 0 else 0)
+    if wrong >= 0:
+        found = f"the word {words[wrong]:#x} has an unknown type, or is an event off"
+        raise DataError(file, f"{found} the camera's {width} x {height} pixels.", offset)
+    if left_out and not n:
+        raise DataError(file, f"all {left_out} events stand before the first time.", offset)
+    return Events(t[:n], x[:n], y[:n], p[:n], size)
 
 
-def evt2(file: Path, data: bytes, begin: int, size: SensorSize | None) -> Events:
-    """Words of 32 bits; the upper 4 are a type. Events: polarity = type, 6 low bits of time, x (11), y (11).
+@compiled
+def evt2(words: Array, width: int, height: int, t: Array, x: Array, y: Array, p: Array) -> tuple[int, int, int]:
+    """Decode words of 32 bits, the upper 4 of which are a type, into t, x, y, p.
 
-    Type 8 holds the 28 upper bits of time of all events that follow; events before the first have no time, and are
-    left out, as by the maker's decoder.
+    0 and 1: an event of this polarity, 6 low bits of time, x (11), y (11). 8: the 28 upper bits of the time of what
+    follows; events before the first have no time, and are left out, as by the maker's decoder.
+
+    Returns:
+        How many events there are and how many were left out; and the first wrong word, or -1.
     """
-    words = records(file, data, begin, "<u4")
-    kind = words >> 28
-    known_types(file, kind, (0, 1, 2, 3, 8, 10, 13, 14, 15), begin, 4)
-    place = np.flatnonzero(kind <= 1)
-    high = last(kind == 8)[place]
-    place, high = timed(file, place, begin, 4, high)
-    word = words[place]
-    upper = unwrapped(words & 2**28 - 1, 28, kind == 8)
-    t = upper[high] << 6 | word >> 22 & 63
-    events = Events.of(t, word >> 11 & 2047, word & 2047, kind[place], size)
-    refuse_outside(file, events, lambda event: begin + 4 * int(place[event]))
-    return events
+    n, left_out, upper, turns = 0, 0, -1, 0
+    for i in range(len(words)):
+        word: Any = np.int64(words[i])
+        kind = word >> 28
+        if kind <= 1:
+            column, row = word >> 11 & 2047, word & 2047
+            if column >= width or row >= height:
+                return n, left_out, i
+            if upper < 0:
+                left_out += 1
+                continue
+            t[n], x[n], y[n], p[n] = (turns << 28 | upper) << 6 | (word >> 22 & 63), column, row, kind
+            n += 1
+        elif kind == 8:
+            ticks = word & 0xFFFFFFF
+            turns += ticks < upper - 2**27
+            upper = ticks
+        elif kind not in (2, 3, 10, 13, 14, 15):  # of cameras with other sensors besides, and triggers
+            return n, left_out, i
+    return n, left_out, -1
 
 
-def evt3(file: Path, data: bytes, begin: int, size: SensorSize | None) -> Events:
-    """Words of 16 bits; the upper 4 are a type, and what they set holds for all words that follow.
+@compiled
+def evt3(words: Array, width: int, height: int, t: Array, x: Array, y: Array, p: Array) -> tuple[int, int, int]:
+    """Decode words of 16 bits, the upper 4 of which are a type; what one sets holds for those that follow.
 
-    0: y (11). 2: an event at x (11), with its polarity (1). 3: x and polarity of the first pixel of a row; 4 and 5: 12
-    and 8 pixels of this row, from the lowest bit, each an event where its bit is set. 6, 8: low and high 12 bits of
-    the time. Events before the first time or y are left out, as by the maker's decoder.
+    0: y (11). 2: an event of polarity (1) at x (11). 3: polarity and x of the first pixel of a row; 4 and 5: the next
+    12 and 8 pixels of the row, from the lowest bit, each an event where its bit is set. 6, 8: low and high bits of
+    the time (12 each).
+    Returns what `evt2` does.
     """
-    words = records(file, data, begin, "<u2")
-    kind, value = words >> 12, (words & 4095).astype(np.int64)
-    known_types(file, kind, (0, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15), begin, 2)
-    step = np.array([12 if k == 4 else 8 if k == 5 else 0 for k in range(16)])[kind]
-    passed = np.cumsum(step) - step  # pixels in rows before a word
-    groups = np.flatnonzero((kind == 2) | (step > 0))
-    high, low, row, base = (last(kind == k)[groups] for k in (8, 6, 0, 3))
-    base = np.where(kind[groups] == 2, groups, base)
-    groups, high, low, row, base = timed(file, groups, begin, 2, high, low, row, base)
-    # Bit i of a group's mask is the pixel i of it; an event by itself is a group of one.
-    mask = np.where(kind[groups] == 2, 1, value[groups] & np.where(kind[groups] == 4, 4095, 255))
-    group, pixel = np.nonzero(mask[:, None] >> np.arange(12) & 1)
-    groups, high, low, row, base = (indices[group] for indices in (groups, high, low, row, base))
-    x = (value[base] & 2047) + passed[groups] - passed[base] + pixel
-    if (wrong := x > 2047).any():
-        first = int(wrong.argmax())
-        raise DataError(file, f"event {first} has x = {x[first]}; accepted: 0 to 2047.", begin + 2 * int(groups[first]))
-    t = unwrapped(value, 12, kind == 8)[high] << 12 | value[low]
-    events = Events.of(t, x, value[row] & 2047, value[base] >> 11, size)
-    refuse_outside(file, events, lambda event: begin + 2 * int(groups[event]))
-    return events
+    n, left_out, turns = 0, 0, 0
+    high, low, row, base, polarity = -1, -1, -1, -1, 0
+    for i in range(len(words)):
+        word: Any = np.int64(words[i])
+        kind, value = word >> 12, word & 4095
+        if kind == 0:
+            row = value & 2047
+        elif kind == 6:
+            low = value
+        elif kind == 8:
+            turns += value < high - 2048
+            high = value
+        elif kind == 3:
+            base, polarity = value & 2047, value >> 11
+        elif kind == 2 or kind == 4 or kind == 5:
+            start, sign, pixels, step = base, polarity, value, 12
+            if kind == 2:
+                start, sign, pixels, step = value & 2047, value >> 11, 1, 1
+            elif kind == 5:
+                pixels, step = value & 255, 8
+            for pixel in range(step):
+                if pixels >> pixel & 1:
+                    if start + pixel >= width or row >= height:
+                        return n, left_out, i
+                    if high < 0 or low < 0 or row < 0 or start < 0:
+                        left_out += 1
+                        continue
+                    t[n], x[n], y[n], p[n] = (turns << 12 | high) << 12 | low, start + pixel, row, sign
+                    n += 1
+            if kind != 2 and base >= 0:
+                base += step
+        elif kind not in (7, 10, 14, 15):  # triggers, and continuations of words that hold no events
+            return n, left_out, i
+    return n, left_out, -1
 
 
-def known_types(file: Path, kind: Array, known: tuple[int, ...], begin: int, size: int) -> None:
-    """Raise a DataError at the first word whose type the format does not have."""
-    counts = np.bincount(kind, minlength=16)
-    if counts.sum() > counts[list(known)].sum():
-        first = int((~np.isin(kind, known)).argmax())
-        raise DataError(file, f"a word has type {kind[first]}, which the format has not.", begin + size * first)
-
-
-def last(chosen: Array) -> Array:
-    """For each word the index of the last chosen one up to it; -1 before the first."""
-    return np.maximum.accumulate(np.where(chosen, np.arange(len(chosen)), -1))
-
-
-def timed(file: Path, place: Array, begin: int, size: int, *states: Array) -> tuple[Array, ...]:
-    """The events all of whose states are set, if there are such; a file that never sets them is broken."""
-    complete = np.logical_and.reduce([state >= 0 for state in states])
-    if len(place) and not complete.any():
-        raise DataError(file, "events, but no time or row before them.", begin + size * int(place[0]))
-    return tuple(values[complete] for values in (place, *states))
-
-
-def unwrapped(t: Array, bits: int = 32, chosen: Array | slice = slice(None)) -> NDArray[np.int64]:
-    """Values of a counter of so many bits, that begins anew at 0; at other than the chosen places they mean nothing."""
+def unwrapped(t: Array) -> NDArray[np.int64]:
+    """Times of a 32-bit counter that begins anew at 0 every 71.6 minutes."""
     wide = t.astype(np.int64)
-    ticks = wide[chosen]
-    turns = np.diff(ticks, prepend=ticks[:1]) < -(2 ** (bits - 1))
-    if turns.any():
-        wide[chosen] = ticks + (np.cumsum(turns) << bits)
-    return wide
+    turns = np.diff(wide, prepend=wide[:1]) < -(2**31)
+    return wide + (np.cumsum(turns) << 32) if turns.any() else wide
 
 
 # ---------------------------------------------------------------------------------------------------- tables
@@ -578,21 +602,19 @@ def read_text(file: Path) -> Table:
         if names or all(NUMBER.fullmatch(cell) for cell in cells):
             break
         names = cells
-    if begin == len(lines):
-        if names_of(names).keys() != NAMES.keys():
-            raise DataError(file, f"there are no numbers; found {names or 'no line'}.")
-        return Table({name: np.empty(0) for name in names})
-    first = lines[begin]
-    delimiter = "," if "," in first else ";" if ";" in first else None
     wanted = list(names_of(names).values())
+    if names and len(wanted) < len(NAMES):
+        raise DataError(file, f"line {begin} must name t, x, y and p, or there must be numbers; found {names}.")
+    if begin == len(lines):
+        if not names:
+            raise DataError(file, "there are no numbers.")
+        return Table({name: np.empty(0) for name in wanted})
+    text, first = lines[begin:], lines[begin]
+    if re.search("true|false", first, re.IGNORECASE):
+        text = [re.sub("(?i)false", "0", re.sub("(?i)true", "1", line)) for line in text]
     with parsing(file, f"table of numbers from line {begin + 1} on"):
-        columns = [names.index(name) for name in wanted] or None
-        text = (
-            [line.replace("True", "1").replace("False", "0") for line in lines[begin:]]
-            if "e" in first
-            else lines[begin:]
-        )
-        values = np.loadtxt(text, delimiter=delimiter, usecols=columns, ndmin=2)
+        delimiter = "," if "," in first else ";" if ";" in first else None
+        values = np.loadtxt(text, delimiter=delimiter, usecols=[names.index(name) for name in wanted] or None, ndmin=2)
     return Table(dict(zip(wanted, values.T, strict=True)) if names else values)
 
 
@@ -639,16 +661,20 @@ def read_mat(file: Path) -> Table:
     ASL-DVS (ts, x, y, pol; DAVIS240) counts y from the bottom, and is turned. ST-MNIST's `spiketrain` [101, n] has in
     its rows the signs of the spikes of 10 x 10 sensors, row by row, and at last their times in s.
     """
-    import scipy.io  # type: ignore[import-untyped]
-
-    with file.open("rb") as stream:
-        head = stream.read(128)
-    if head.startswith(b"\x89HDF") or b"MATLAB 7.3" in head:
+    data = file.read_bytes()
+    if data.startswith(b"\x89HDF") or b"MATLAB 7.3" in data[:128]:
         return read_h5(file)
-    if not head.startswith(b"MATLAB 5.0") or head[126:] not in (b"IM", b"MI"):
+    order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
+    if not data.startswith(b"MATLAB 5.0") or order is None:
         raise DataError(file, "the file must begin with 'MATLAB 5.0 MAT-file' and be marked IM or MI at byte 126.", 0)
-    with parsing(file, "MAT file"):
-        found = {name: np.asarray(value) for name, value in scipy.io.loadmat(file).items() if name[:2] != "__"}
+    found: dict[str, Array] = {}
+    at = 128
+    while at < len(data):
+        with parsing(file, "MAT file", at):
+            kind, content, after = mat_element(data, at, order)
+            content = zlib.decompress(content) if kind == 15 else data[at:after]
+            found |= mat_array(content, order)
+        at = after
     if "spiketrain" in found:
         return st_mnist(file, found["spiketrain"])
     if {"ts", "x", "y", "pol"} <= found.keys() and found["y"].dtype.kind in "iuf":
@@ -657,15 +683,52 @@ def read_mat(file: Path) -> Table:
     return Table(found)
 
 
+def mat_element(data: bytes, at: int, order: str) -> tuple[int, bytes, int]:
+    """Type and content of the element at a byte, and where the next begins."""
+    (kind,) = struct.unpack_from(f"{order}I", data, at)
+    if kind >> 16:  # up to 4 bytes stand within 8, behind their number and type
+        kind, size, begin, after = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+    else:
+        (size,) = struct.unpack_from(f"{order}I", data, at + 4)
+        begin = at + 8
+        after = begin + size + (0 if kind == 15 else -size % 8)  # what is compressed (15) is not padded
+    if begin + size > len(data):
+        raise ValueError(f"the file breaks off: an element of {size} bytes begins at byte {at}")
+    return kind, data[begin : begin + size], after
+
+
+def mat_array(data: bytes, order: str) -> dict[str, Array]:
+    """Name and values of an element that is a matrix (14) of real numbers; of others, nothing.
+
+    Not through scipy, whose loadmat (1.17) ends the process at some changed bytes.
+    """
+    kind, matrix, _ = mat_element(data, 0, order)
+    if kind != 14:
+        raise ValueError(f"a matrix (14) must stand here, found an element of type {kind}")
+    (_, flags, at), parts = mat_element(matrix, 0, order), []
+    for _ in range(2):
+        _, part, at = mat_element(matrix, at, order)
+        parts.append(part)
+    (flag,) = struct.unpack_from(f"{order}I", flags)
+    if not 6 <= flag & 255 <= 15 or flag & 0x800:  # text, cells, structs, or complex
+        return {}
+    kind, values, _ = mat_element(matrix, at, order)
+    if kind not in MAT_TYPES:
+        raise ValueError(f"numbers must have one of the types {', '.join(map(str, MAT_TYPES))}, found {kind}")
+    shape = np.frombuffer(parts[0], f"{order}i4").tolist()
+    return {parts[1].decode(): np.frombuffer(values, order + MAT_TYPES[kind]).reshape(shape, order="F")}
+
+
 def st_mnist(file: Path, train: Array) -> Table:
     """Of a `spiketrain` [101, n] the events, and the 10 x 10 sensors."""
     if train.ndim != 2 or len(train) != 101 or train.dtype.kind not in "iuf":
         raise DataError(file, f"spiketrain must be [101, n] numbers, found {train.shape} of {train.dtype}.")
     moment, sensor = np.nonzero(train[:-1].T)
     values = {"x": sensor % 10, "y": sensor // 10, "p": train[sensor, moment], "width": 10, "height": 10}
-    return Table(values | {"t": np.rint(train[-1, moment] * 1e6)})
+    return Table(values | {"t": in_us(train[-1, moment], 1e6)})
 
 
+MAT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 SIDES = ("width", "height")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|[-+]?inf|True|False", re.IGNORECASE)
 TABLES: dict[str, Callable[[Path], Table]] = {

@@ -41,7 +41,7 @@ class Denoise(nn.Module):
         events = events.in_time()
         stays, memory = np.empty(len(events), np.bool_), pixels(events, margin=1)
         supported(stays, memory, ticks(events.t), events.x, events.y, np.uint64(round(1000 * self.window_ms)))
-        return events[np.flatnonzero(stays)]
+        return events[stays]
 
     def extra_repr(self) -> str:
         """The window, which is all there is to know."""
@@ -77,7 +77,7 @@ class Refractory(nn.Module):
         events = events.in_time()
         stays, memory = np.empty(len(events), np.bool_), pixels(events)
         rested(stays, memory, ticks(events.t), events.x, events.y, np.uint64(round(1000 * self.period_ms)))
-        return events[np.flatnonzero(stays)]
+        return events[stays]
 
     def extra_repr(self) -> str:
         """The period, which is all there is to know."""
@@ -113,7 +113,7 @@ class HotPixels(nn.Module):
         duration = int(events.t[-1]) - int(events.t[0])  # µs
         pixel = events.y.astype(np.int64) * (int(events.x.max()) + 1) + events.x
         _, place, counts = np.unique(pixel, return_inverse=True, return_counts=True)
-        return events[np.flatnonzero(((counts - 1) * 1e6 <= self.max_rate * duration)[place])]
+        return events[((counts - 1) * 1e6 <= self.max_rate * duration)[place]]
 
     def extra_repr(self) -> str:
         """The rate, which is all there is to know."""
