@@ -679,8 +679,8 @@ def read_mat(file: Path) -> Table:
         return st_mnist(file, found["spiketrain"])
     if {"ts", "x", "y", "pol"} <= found.keys() and found["y"].dtype.kind in "iuf":
         width, height, _ = CAMERAS["DAVIS240"]
-        return Table(found | {"y": height - 1 - found["y"].astype(np.float64), "width": width, "height": height})
-    return Table(found)
+        return Table(found | {"y": height - 1 - found["y"].astype(np.float64), "width": width, "height": height}, 128)
+    return Table(found, 128)
 
 
 def mat_element(data: bytes, at: int, order: str) -> tuple[int, bytes, int]:
@@ -715,17 +715,17 @@ def mat_array(data: bytes, order: str) -> dict[str, Array]:
     kind, values, _ = mat_element(matrix, at, order)
     if kind not in MAT_TYPES:
         raise ValueError(f"numbers must have one of the types {', '.join(map(str, MAT_TYPES))}, found {kind}")
-    shape = np.frombuffer(parts[0], f"{order}i4").tolist()
+    shape = np.frombuffer(parts[0], f"{order}u4").tolist()  # unsigned: a negative length cannot mean "what is left"
     return {parts[1].decode(): np.frombuffer(values, order + MAT_TYPES[kind]).reshape(shape, order="F")}
 
 
 def st_mnist(file: Path, train: Array) -> Table:
     """Of a `spiketrain` [101, n] the events, and the 10 x 10 sensors."""
     if train.ndim != 2 or len(train) != 101 or train.dtype.kind not in "iuf":
-        raise DataError(file, f"spiketrain must be [101, n] numbers, found {train.shape} of {train.dtype}.")
+        raise DataError(file, f"spiketrain must be [101, n] numbers, found {train.shape} of {train.dtype}.", 128)
     moment, sensor = np.nonzero(train[:-1].T)
     values = {"x": sensor % 10, "y": sensor // 10, "p": train[sensor, moment], "width": 10, "height": 10}
-    return Table(values | {"t": in_us(train[-1, moment], 1e6)})
+    return Table(values | {"t": in_us(train[-1, moment], 1e6)}, 128)
 
 
 MAT_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}

@@ -1,4 +1,3 @@
-import contextlib
 import os
 import struct
 import zipfile
@@ -206,9 +205,10 @@ def outcome(file):
     try:
         return read_events(file)
     except DataError as error:
-        assert str(file) in str(error)
-        assert error.file == file
-        return error
+        broken = error
+    assert str(file) in str(broken)
+    assert broken.file == file
+    return broken
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,7 @@ PLACELESS = {"group.h5", "table.csv", "table.txt"}
 def test_cut_at_any_byte(good, folder, name):
     """An error, with the byte where the format has one; or, at the end of a record, the events before it."""
     content, file, whole, errors = good[name], folder / name, sample(20), 0
-    for cut in range(1, len(content), 1 if len(content) < 2000 else 7):
+    for cut in sorted({*range(1, len(content), max(1, len(content) // 100)), *range(len(content) - 9, len(content))}):
         file.write_bytes(content[:cut])
         found = outcome(file)
         if isinstance(found, DataError):
@@ -404,23 +404,19 @@ def test_text_that_ends_the_process_of_aedat(tmp_path):
         read_events(tmp_path / "a.aedat4")
 
 
-def test_two_events_off_the_camera(tmp_path):
+def test_an_event_off_the_camera(tmp_path):
+    """The place of the event itself in AER-DAT3.1, after four packets of 7, and of its packet, the second, in 4.0."""
     t, x, y, p = sample()
-    x[31] = y[40] = 200
-    begin = as_aedat3(t, x, y, p).index(b"#!END-HEADER\r\n") + 14
-    for name, offset in (
-        ("gesture.aedat", begin + (31 // 7) * (28 + 56 + 36) + 28 + 8 * (31 % 7)),
-        ("dv.aedat4", None),
-    ):
+    x[31] = 200
+    places = {}
+    for name in ("gesture.aedat", "dv.aedat4"):
         with pytest.raises(DataError, match="event 31 is at x = 200") as caught:
             read_events(written(tmp_path, name, t, x, y, p))
-        content = (tmp_path / name).read_bytes()
-        if offset is None:  # the packet of events 25 to 49, the second
-            offset = content.index(struct.pack("<q", t[25])) - 28 - 8
-            assert content[caught.value.offset : caught.value.offset + 4] == bytes(4)
-            assert 0 < offset - caught.value.offset < 16
-        else:
-            assert caught.value.offset == offset
+        places[name] = caught.value.offset
+    content = (tmp_path / "gesture.aedat").read_bytes()
+    assert places["gesture.aedat"] == content.index(b"HEADER\r\n") + 8 + 4 * (28 + 7 * 8 + 28 + 8) + 28 + 3 * 8
+    event_25 = struct.pack("<qhh", t[25], x[25], y[25])  # the first of its packet, behind 40 bytes
+    assert places["dv.aedat4"] == (tmp_path / "dv.aedat4").read_bytes().index(event_25) - 40
 
 
 @pytest.mark.parametrize("cut", [100, 600, 900])
@@ -436,15 +432,11 @@ def test_a_member_of_an_archive_that_is_cut(tmp_path, cut):
 
 def test_hdf5_that_promises_what_it_has_not(tmp_path):
     file = tmp_path / "a.h5"
-    for options, unit in (({"chunks": (1000,)}, "chunks"), ({}, "bytes")):
+    for options, problem in (({"chunks": (1000,)}, "1000000 chunks"), ({}, "8000000000 bytes")):
         with h5py.File(file, "w") as top:
             for name in "txyp":
                 top.create_dataset(name, (10**9,), "i8", **options)
-        with (
-            pytest.raises(DataError, match=f"/t promises 10*8?0* {unit}, found 0")
-            if unit == "chunks"
-            else pytest.raises(DataError, match="/t promises 8000000000 bytes, found 0")
-        ):
+        with pytest.raises(DataError, match=f"/t promises {problem}, found 0"):
             read_events(file)
     with h5py.File(file, "w") as top:
         top["spikes/times"], top["spikes/units"] = [1.0], [2]
@@ -602,7 +594,7 @@ def by_the_book(data):
 
 @real
 def test_real_evt3():
-    """expelliarmus 1.1.12 agrees in x, y and p; its times run away to 53.9 ms, where the file has 551 ticks of 16 µs."""
+    """expelliarmus 1.1.12 agrees in x, y and p; its times run to 53.9 ms, where the file has 551 ticks of 16 µs."""
     from expelliarmus import Wizard
 
     file = REAL / "expelliarmus" / "evt3_sample.raw"
@@ -665,9 +657,8 @@ def test_real_recordings_cut(tmp_path, name, step):
     file = tmp_path / Path(name).name
     for cut in range(1, len(content), step):
         file.write_bytes(content[:cut])
-        with contextlib.suppress(AttributeError):
-            found = outcome(file)
-            assert isinstance(found, DataError) or (found.t == whole.t[: len(found)]).all()
+        found = outcome(file)
+        assert isinstance(found, DataError) or (found.t == whole.t[: len(found)]).all()
 
 
 def test_events_of_a_recording_are_events(tmp_path):
