@@ -169,6 +169,7 @@ def test_finetune_on_a_folder(registry, tmp_path, capsys):
     assert "test/acc" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:.*did not fire once")  # after four batches
 def test_finetune_on_recordings(tmp_path, capsys):
     """In the representation and the size of the run that is fine-tuned."""
     draw = np.random.default_rng(0)
@@ -202,7 +203,8 @@ def test_data_shows_numbers_and_a_picture(tmp_path, capsys):
     printed = capsys.readouterr().out
     for words in ("YinYangDataModule", "[200, 5]", "5,000", "train", "val", "test", "Picture: "):
         assert words in printed
-    assert Image.open(tmp_path / "picture.png").size[0] > 500
+    with Image.open(tmp_path / "picture.png") as image:
+        assert image.width > 500
     assert "no DataModule" in fails(["data", "nothing"], capsys)
 
 

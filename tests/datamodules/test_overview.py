@@ -88,7 +88,8 @@ def test_no_such_data_set():
 def test_a_picture_is_written(tmp_path, folder, name):
     data = ready(find(str(folder) if name == "folder" else name))
     draw(data, tmp_path / "deep/picture.png")
-    image = np.asarray(Image.open(tmp_path / "deep/picture.png").convert("RGB"))
+    with Image.open(tmp_path / "deep/picture.png") as file:
+        image = np.asarray(file.convert("RGB"))
     assert image.shape[0] > 300
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 10
 
