@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from datamodules.overview import Split
     from zoo.energy import Measurement
 
 RUN_COMMANDS = {
@@ -188,6 +189,65 @@ def draw(name: str, output: str | None = None, registry: str | None = None) -> N
         print(text, end="")
 
 
+def data(name: str, root: str | None = None, show: bool = False, output: str = "runs/data.png") -> None:
+    """Look at a data set before training: samples, classes, shapes, events; with --show, a picture of it.
+
+    Args:
+        name: A DataModule (NMNISTDataModule, or only nmnist), a recipe (configs/nmnist/student_ce.yaml), or a folder
+            with one sub-folder per class, of recordings or of images.
+        root: Folder of the data, for a DataModule and a recipe.
+        show: Write a picture: samples over time, events, class balance.
+        output: File of the picture.
+    """
+    from rich.console import Console
+
+    from datamodules.overview import draw, find, survey
+
+    module = find(name, root)
+    module.setup("fit")
+    console = Console()
+    for table in data_tables(name, module, survey(module)):
+        console.print(table)
+    if show:
+        draw(module, Path(output))
+        console.print(f"Picture: {output}", highlight=False)
+
+
+def data_tables(name: str, module: Any, splits: "dict[str, Split]") -> list["Table"]:
+    """The numbers of a data set: of its samples, and of its splits."""
+    from rich.table import Table
+
+    sample = module.splits["val"][0][0]
+    facts = Table("", "", title=f"{name}: {type(module).__name__}", show_header=False)
+    axes = {5: "[T, C, H, W]", 4: "[T, P, D]", 3: "[T, F]", 2: "[T]"}[module.sequence_ndim]
+    facts.add_row(f"a sample {axes}", f"{list(sample.shape)}, {sample.dtype}, {sample.min():g} to {sample.max():g}")
+    facts.add_row("classes K", str(module.num_classes))
+    if hasattr(module, "sensor_size"):
+        facts.add_row("sensor W, H, P", str(module.sensor_size))
+        facts.add_row("representation", str(module.representation))
+    surveyed = any(split.surveyed for split in splits.values())
+    counted = ("events, median (least to most)", "ms, median", "ON", "empty") if surveyed else ()
+    table = Table("split", "samples", "a class: least to most", *counted, title="splits")
+    for split, found in splits.items():
+        counts = found.classes.values()
+        row = [split, f"{found.samples:,}", f"{min(counts):,} to {max(counts):,}" if counts else "-"]
+        table.add_row(*row, *(event_cells(found) if surveyed else ()))
+    if any(len(split.surveyed) < split.samples for split in splits.values()) and surveyed:
+        table.caption = "Events are counted in up to 500 samples of a split, evenly spaced."
+    return [facts, table]
+
+
+def event_cells(split: "Split") -> list[str]:
+    """Events of the surveyed recordings of a split."""
+    from statistics import median
+
+    events = [facts.events for facts in split.surveyed]
+    on = sum(facts.on for facts in split.surveyed) / max(sum(events), 1)
+    duration = median(facts.duration for facts in split.surveyed) / 1000
+    spread = f"{median(events):,.0f} ({min(events):,} to {max(events):,})"
+    return [spread, f"{duration:,.1f}", f"{on:.0%}", str(events.count(0))]
+
+
 def finetune(
     name: str,
     data: str | None = None,
@@ -248,6 +308,7 @@ VERBS: dict[str, Any] = {
     "verify": verify,
     "report": report,
     "draw": draw,
+    "data": data,
     "finetune": finetune,
 }
 

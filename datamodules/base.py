@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
@@ -142,20 +142,39 @@ class BaseDataModule(LightningDataModule, ABC):
 
     @cached_property
     def _mix(self) -> nn.Module | None:
-        kinds = ((v2.MixUp, self.mixup), (v2.CutMix, self.cutmix))
-        mixes = [kind(alpha=alpha, num_classes=self.num_classes) for kind, alpha in kinds if alpha > 0]
+        mixes = self.mixes()
         return v2.RandomChoice(mixes) if mixes else None
 
+    def mixes(self) -> list[nn.Module]:
+        """What may mix a training batch: modules `(x [T, N, C, H, W], y [N]) -> (x, targets [N, K])`."""
+        kinds = ((v2.MixUp, self.mixup), (v2.CutMix, self.cutmix))
+        return [AllSteps(kind(alpha=alpha, num_classes=self.num_classes)) for kind, alpha in kinds if alpha > 0]
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Mix images and targets of a training batch, if mixup or cutmix is on; all time steps of a sample alike."""
+        """Mix samples and targets of a training batch, if `mixes` has something that does; one of them, at random."""
         if self._mix is None or self.trainer is None or not self.trainer.training:
             return batch
-        x, y = batch  # [T, N, C, H, W], [N]
         moment = [self.seed, self.trainer.current_epoch, batches_done(self.trainer), self.trainer.global_rank]
         with torch.random.fork_rng(devices=[]):  # a resumed run mixes as the uninterrupted one would have
             torch.default_generator.manual_seed(int(np.random.default_rng(moment).integers(2**63)))
-            mixed, target = self._mix(x.transpose(0, 1).flatten(1, 2), y)  # [N, T*C, H, W], [N, K]
-        return mixed.unflatten(1, (len(x), -1)).transpose(0, 1), target  # [T, N, C, H, W], [N, K]
+            return self._mix(*batch)
+
+
+class AllSteps(nn.Module):
+    """A mix of images, which mixes all time steps of a sample alike.
+
+    Args:
+        mix: `(images [N, C, H, W], y [N]) -> (images, targets [N, K])`.
+    """
+
+    def __init__(self, mix: nn.Module) -> None:
+        super().__init__()
+        self.mix = mix
+
+    def forward(self, x: Tensor, y: Tensor) -> Batch:
+        """X [T, N, C, H, W] and targets [N, K]."""
+        mixed, target = self.mix(x.transpose(0, 1).flatten(1, 2), y)  # [N, T*C, H, W], [N, K]
+        return mixed.unflatten(1, (len(x), -1)).transpose(0, 1), target
 
 
 def usable_cores() -> int:

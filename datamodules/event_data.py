@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .base import BaseDataModule
+from .event_augmentation import EventMix
 from .event_cache import Arrays, Cache, default_folder, key_of
 from .event_files import read_events
 from .events import DataError, Events, SensorSize
@@ -46,9 +48,9 @@ class Clip:
         return [str(self.file.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, self.start, self.stop]
 
 
-def read_clip(clip: Clip) -> Events:
-    """The events of a clip, of a file of any known format."""
-    return between(read_events(clip.file), clip.start, clip.stop)
+def read_clip(clip: Clip, **kwargs: Any) -> Events:
+    """The events of a clip, of a file of any known format; the arguments are those of `read_events`."""
+    return between(read_events(clip.file, **kwargs), clip.start, clip.stop)
 
 
 def between(events: Events, start: int | None, stop: int | None) -> Events:
@@ -95,6 +97,11 @@ class Recordings(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @property
+    def targets(self) -> list[int]:
+        """The class of every sample."""
+        return [clip.label for clip in self.clips]
 
     def represented(self, clip: Clip) -> Arrays:
         """The array x of a clip."""
@@ -177,6 +184,8 @@ def described(part: Any) -> Any:
     name = f"{type(part).__module__}.{type(part).__qualname__}"
     if callable(part) and hasattr(part, "__qualname__"):  # a function
         return f"{part.__module__}.{part.__qualname__}"
+    if isinstance(part, partial):
+        return [described(part.func), part.args, part.keywords]
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         return [name, dataclasses.asdict(part)]
     if isinstance(part, nn.Module):
@@ -215,6 +224,7 @@ class EventDataModule(BaseDataModule, ABC):
         size: H and W, or one number for both, to which coordinates are scaled; default: those of the camera.
         filters: Events -> events, in all splits: `Denoise`, `Refractory`.
         augmentation: Events -> events, at random, in training only: see `event_augmentation`.
+        eventmix: Alpha of `EventMix`, 0 = off; as with mixup and cutmix, a batch gets one of those that are on.
         window_ms: Cut every recording into windows of this length, each a sample with the class of its recording;
             windows of one recording stay in one split. What is left at the end of a recording is a shorter window.
         stride_ms: From the beginning of a window to that of the next; default: window_ms, so that no event is lost.
@@ -240,6 +250,7 @@ class EventDataModule(BaseDataModule, ABC):
         size: int | tuple[int, int] | None = None,
         filters: Sequence[nn.Module] = (),
         augmentation: Sequence[nn.Module] = (),
+        eventmix: float = 0.0,
         window_ms: float | None = None,
         stride_ms: float | None = None,
         min_events: int = 0,
@@ -255,13 +266,13 @@ class EventDataModule(BaseDataModule, ABC):
                 raise ValueError(f"{name} is a time in ms and must be > 0, got {value}.")
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
             raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
-        for name, value in (("min_events", min_events), ("cache_gb", cache_gb)):
+        for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
-        self.filters, self.augmentation = filters, augmentation
+        self.filters, self.augmentation, self.eventmix = filters, augmentation, eventmix
         self.window_ms, self.stride_ms, self.min_events, self.on_error = window_ms, stride_ms, min_events, on_error
         self.cache = Cache(Path(cache_dir) if cache_dir else default_folder(), int(cache_gb * 1e9))
         self.wanted_size = (size, size) if isinstance(size, int) else size
@@ -339,6 +350,10 @@ class EventDataModule(BaseDataModule, ABC):
         if self.left_out:
             warnings.warn(self.summary(), stacklevel=2)
         return splits
+
+    def mixes(self) -> list[nn.Module]:
+        """Those of images, and EventMix."""
+        return super().mixes() + ([EventMix(self.eventmix, self.num_classes)] if self.eventmix > 0 else [])
 
     def summary(self) -> str:
         """What was left out."""

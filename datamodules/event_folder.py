@@ -1,10 +1,11 @@
 """Your own recordings of an event camera, in a folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .class_folders import class_names, find_splits, read_split_file
-from .event_data import Clip, EventDataModule, facts
+from .event_data import Clip, EventDataModule, facts, read_clip
 from .event_files import SUFFIXES
 from .events import DataError, SensorSize
 from .splits import check_fraction
@@ -23,6 +24,8 @@ class EventFolderDataModule(EventDataModule):
         root: Folder of the recordings.
         sensor_size: (W, H, P) of the camera; P = 2 for two polarities, 1 to count both alike. Default: what the files
             say, else one more than the largest coordinates of all recordings, which are read for that.
+        columns: Order of the columns of files that do not name them: see `read_events`.
+        time_unit: µs in one unit of time of files that do not say it: 1e6 for seconds. None: µs.
         split_file: CSV file `path,label,split`.
         val_fraction: Part of each class for validation, where the data do not say.
         test_fraction: Part of each class for the test, where the data do not say.
@@ -39,6 +42,8 @@ class EventFolderDataModule(EventDataModule):
         self,
         root: str,
         sensor_size: tuple[int, int, int] | None = None,
+        columns: str = "txyp",
+        time_unit: float | None = None,
         split_file: str | None = None,
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -47,6 +52,7 @@ class EventFolderDataModule(EventDataModule):
         super().__init__(root=root, val_fraction=val_fraction, **kwargs)
         check_fraction("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
+        self.reader = partial(read_clip, columns=columns, time_unit=time_unit)
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root.absolute()}.")
         if split_file is None:

@@ -85,9 +85,11 @@ class Frames(Representation):
             raise ValueError(f'values must be "count", "binary", "log" or "maximum", got {self.values!r}.')
 
     def __call__(self, events: Events, sensor_size: SensorSize) -> NDArray[Any]:
-        """Counts [T, P, H, W], int32; "binary": 0 and 1, uint8."""
+        """Counts [T, P, H, W], uint16, or uint32 if a step has more events than that holds; "binary": 0, 1, uint8."""
         events = in_sensor(events, sensor_size).in_time()
-        frames = np.zeros((len(bounds := self.bounds(events.t)) - 1, *sensor_size[::-1]), np.int32)
+        bounds = self.bounds(events.t)
+        kind = np.uint16 if np.diff(bounds).max() < 2**16 else np.uint32
+        frames = np.zeros((len(bounds) - 1, *sensor_size[::-1]), kind)
         count_into(frames, bounds, events.x, events.y, events.p)
         return (frames > 0).view(np.uint8) if self.values == "binary" else frames
 
@@ -201,8 +203,8 @@ class TimeSurface(Representation):
 
     Example:
         >>> events = Events.of(t=[0, 999], x=[0, 1], y=[0, 0], p=[1, 1])
-        >>> TimeSurface(num_steps=1, tau_ms=1.0)(events, (2, 1, 1))
-        array([[[[0.36787945, 0.9990005 ]]]], dtype=float32)
+        >>> TimeSurface(num_steps=1, tau_ms=1.0)(events, (2, 1, 1)).round(2)
+        array([[[[0.37, 1.  ]]]], dtype=float32)
     """
 
     num_steps: int | None = None
@@ -225,8 +227,8 @@ class TimeSurface(Representation):
         for k, surface in enumerate(surfaces):
             step = slice(bounds[k], bounds[k + 1])
             last[polarity[step], events.y[step], events.x[step]] = time[step]  # of equal cells the last one is kept
-            surface[:] = np.exp((last - (edges[k + 1] - edges[0])) / (1000 * self.tau_ms))
-        return surfaces
+            surface[:] = (last - (edges[k + 1] - edges[0])) / (1000 * self.tau_ms)
+        return np.exp(surfaces, out=surfaces)
 
 
 def check_steps(num_steps: int | None, window_ms: float | None) -> None:
@@ -307,7 +309,6 @@ def share_into(grid: Any, place: Any, x: Any, y: Any, p: Any) -> None:
     for i in range(len(x)):
         step = min(int(place[i]), last)
         later = place[i] - step if step < last else 0.0  # rounding may place the last event just after its step
-        sign = 1.0 if p[i] else -1.0
+        sign = 2.0 * p[i] - 1.0
         grid[step, y[i], x[i]] += sign * (1.0 - later)
-        if later > 0.0:
-            grid[step + 1, y[i], x[i]] += sign * later
+        grid[min(step + 1, last), y[i], x[i]] += sign * later

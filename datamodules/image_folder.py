@@ -125,6 +125,11 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def targets(self) -> list[int]:
+        """The class of every image."""
+        return [self.labels[name] for _, name in self.files]
+
 
 def open_image(file: Path) -> Image.Image:
     """Open an image without reading its pixels.

@@ -77,7 +77,7 @@ def collate(samples: list[Sample]) -> Batch:
     """
     sequences, labels = zip(*samples, strict=True)
     alike = len({len(sequence) for sequence in sequences}) == 1
-    x = torch.stack(sequences, dim=1) if alike else pad_sequence(sequences)
+    x = torch.stack(sequences, dim=1) if alike else pad_sequence(list(sequences))
     return x, torch.tensor(labels)
 
 

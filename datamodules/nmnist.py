@@ -1,15 +1,17 @@
 """N-MNIST: the digits of MNIST, filmed by a moving event camera."""
 
-from pathlib import Path
 from typing import Any
 
 from .class_folders import find_files
-from .download import download, not_found
-from .event_data import Clip, EventDataModule
+from .event_data import Clip
+from .published_events import Layout, PublishedEventDataModule
 from .splits import stratified_split
 
+DIGITS = tuple("0123456789")
+PARTS = tuple(f"{part}/{digit}" for part in ("Train", "Test") for digit in DIGITS)
 
-class NMNISTDataModule(EventDataModule):
+
+class NMNISTDataModule(PublishedEventDataModule):
     """70,000 recordings of handwritten digits, 34 x 34 pixels, 300 ms: three saccades of 100 ms over each of them.
 
     Splits, all fixed: test = the recordings in `Test`; validation = `val_fraction` of those in `Train`, stratified
@@ -25,34 +27,29 @@ class NMNISTDataModule(EventDataModule):
     CC BY-SA 4.0.
     """
 
+    title = "N-MNIST"
     num_classes = 10
     sensor_size = (34, 34, 2)
-    label_names = tuple("0123456789")
+    label_names = DIGITS
     home = "https://www.garrickorchard.com/datasets/n-mnist"
+    files = "NMNIST/{Train,Test}/<digit>/<number>.bin"
+    layouts = (Layout("NMNIST", PARTS), Layout(".", PARTS))
 
     def __init__(self, root: str = "data", val_fraction: float = 5_000 / 60_000, **kwargs: Any) -> None:
         super().__init__(root=root, val_fraction=val_fraction, **kwargs)
 
-    def missing(self) -> list[Path]:
-        """The folders of digits that are not there."""
-        home = (self.root / "NMNIST").absolute()
-        folders = [home / part / digit for part in ("Train", "Test") for digit in self.label_names]
-        return [folder for folder in folders if not folder.is_dir()]
-
-    def prepare_data(self) -> None:
-        """Download what is missing."""
+    def fetch(self) -> None:
+        """Download with tonic."""
         from tonic.datasets import NMNIST
 
-        download(
-            "NMNIST", lambda: [NMNIST(str(self.root), train=part) for part in (True, False)], self.missing, self.home
-        )
+        for train in (True, False):
+            NMNIST(str(self.root), train=train)
 
     def find(self) -> dict[str, list[Clip]]:
         """The files, by digit and number."""
-        if missing := self.missing():
-            raise not_found("NMNIST", missing, self.home, "`prepare_data` has not been called")
+        folder = self.folder
         train, test = (
-            [Clip(file, int(digit)) for file, digit in find_files(self.root / "NMNIST" / part, (".bin",))]
+            [Clip(file, int(digit)) for file, digit in find_files(folder / part, (".bin",))]
             for part in ("Train", "Test")
         )
         kept, held_out = stratified_split([clip.label for clip in train], self.val_fraction)

@@ -12,13 +12,14 @@ from PIL import Image
 
 import zoo
 from cli import main
+from datamodules.speech_commands import WORDS
 from datamodules.spoken_digits import SPEAKERS
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs").glob("*/*.yaml"))
 
 
-def fake_fashion_mnist(root):
+def fake_fashion_mnist(root, _):
     """idx files: a magic number, the sizes, the bytes."""
     raw = root / "FashionMNIST/raw"
     raw.mkdir(parents=True)
@@ -53,7 +54,7 @@ def fake_cifar10(root, monkeypatch):
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
 
 
-def fake_images(root):
+def fake_images(root, _):
     """Class folders of small images."""
     draw = np.random.default_rng(0)
     for label in ("cat", "dog"):
@@ -62,7 +63,7 @@ def fake_images(root):
             Image.fromarray(draw.integers(0, 256, (24, 30, 3), dtype=np.uint8)).save(root / label / f"{number}.png")
 
 
-def fake_spoken_digits(root):
+def fake_spoken_digits(root, _):
     """Wav files of 8 kHz, 16 bit: a tone for each digit, of every speaker."""
     (root / "recordings").mkdir(parents=True)
     for digit in range(10):
@@ -73,11 +74,99 @@ def fake_spoken_digits(root):
                 file.writeframes(tone.astype("<i2").tobytes())
 
 
-def fake_text(root):
+def fake_speech_commands(root, _):
+    """Folders of words with wav files of 16 kHz, 16 bit: bursts of noise; the lists of validation and test."""
+    folder = root / "speech_commands_v0.02"
+    draw = np.random.default_rng(0)
+    for word in WORDS:
+        (folder / word).mkdir(parents=True)
+        for speaker in range(3):
+            sound = draw.normal(0, 8000, 12000).clip(-30000, 30000) * np.sin(np.arange(12000) / 500)
+            with wave.open(str(folder / f"{word}/{speaker:08x}_nohash_0.wav"), "wb") as file:
+                file.setparams((1, 2, 16000, 0, "NONE", ""))
+                file.writeframes(sound.astype("<i2").tobytes())
+    for speaker, name in enumerate(("validation_list.txt", "testing_list.txt")):
+        (folder / name).write_text("\n".join(f"{word}/{speaker:08x}_nohash_0.wav" for word in WORDS))
+
+
+def fake_heidelberg(root, name, parts, classes):
+    """HDF5 files of SHD and SSC: times and units in rows of different lengths, labels, words and speakers."""
+    import h5py
+
+    (root / name.upper()).mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for part in parts:
+        with h5py.File(root / name.upper() / f"{name}_{part}.h5", "w") as file:
+            lengths = draw.integers(5000, 10000, 40)
+            for key, kind in (("times", np.float16), ("units", np.uint16)):
+                rows = file.create_dataset(f"spikes/{key}", 40, h5py.vlen_dtype(kind))
+                for row, length in enumerate(lengths):
+                    rows[row] = draw.random(length) if key == "times" else draw.integers(0, 700, length)
+            file["labels"] = np.arange(40, dtype=np.uint16) % classes
+            file["extra/keys"] = np.array([f"word {label}" for label in range(classes)], "S")
+            file["extra/speaker"] = np.arange(40, dtype=np.uint16) % 12
+
+
+def fake_text(root, _):
     """Texts in folders: those of this repository."""
     root.mkdir()
     for path in (ROOT / "docs").glob("*.md"):
         (root / path.name).write_text(path.read_text())
+
+
+def fake_nmnist(root, _):
+    """Files of 5 bytes an event: x, y, polarity and time."""
+    draw = np.random.default_rng(0)
+    for part in ("Train", "Test"):
+        for digit in range(10):
+            folder = root / f"NMNIST/{part}/{digit}"
+            folder.mkdir(parents=True)
+            for number in range(4):
+                t, p = np.sort(draw.integers(0, 60_000, 5000)), draw.integers(0, 2, 5000)
+                x, y = draw.integers(10, 20, (2, 5000))  # so many in so small a place that an untrained net fires
+                content = np.stack([x, y, p << 7, t >> 8, t & 255], 1).astype(np.uint8)
+                (folder / f"{number:05d}.bin").write_bytes(content.tobytes())
+
+
+def fake_dvs_gesture(root, _):
+    """Arrays of x, y, polarity and time in ms, as tonic has them."""
+    draw = np.random.default_rng(0)
+    for part, users in (("Train", (1, 2, 3)), ("Test", (24,))):
+        for user in users:
+            folder = root / f"DVSGesture/ibmGesture{part}/user{user:02d}_lab"
+            folder.mkdir(parents=True)
+            for label in range(11):
+                np.save(folder / f"{label}.npy", draw.integers(0, (30, 30, 2, 6000), (10_000, 4)).astype(np.float64))
+
+
+def fake_cifar10_dvs(root, _):
+    """AER-DAT2.0: lines of text, then addresses of 15 bits, and times."""
+    draw = np.random.default_rng(0)
+    for name in ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"):
+        folder = root / f"CIFAR10DVS/{name}"
+        folder.mkdir(parents=True)
+        for number in range(5):
+            pairs = np.stack([draw.integers(0, 2**15, 200), np.sort(draw.integers(0, 10**6, 200))], 1)
+            (folder / f"cifar10_{name}_{number}.aedat").write_bytes(b"#!AER-DAT2.0\r\n" + pairs.astype(">u4").tobytes())
+
+
+FAKES = {
+    "cifar10": fake_cifar10,
+    "cifar10_dvs": fake_cifar10_dvs,
+    "dvs_gesture": fake_dvs_gesture,
+    "fashion_mnist": fake_fashion_mnist,
+    "image_folder": fake_images,
+    "nmnist": fake_nmnist,
+    "shd": lambda root, _: fake_heidelberg(root, "shd", ("train", "test"), 20),
+    "speech_commands": fake_speech_commands,
+    "spoken_digits": fake_spoken_digits,
+    "ssc": lambda root, _: fake_heidelberg(root, "ssc", ("train", "valid", "test"), 35),
+    "text": fake_text,
+}
+SMALLER = {  # what else would take minutes
+    "cifar10_dvs": ["--model.model", "vggsnn_tiny", "--data.size", "16"],
+    "dvs_gesture": ["--model.model", "sew_dvs_tiny", "--data.size", "32"],
+}
 
 
 def published(name, directory, classes, chans, size):
@@ -96,23 +185,17 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
     settings = yaml.safe_load(recipe.read_text())
     chans, size = {"digits": (1, 8), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
     changes = ["--run", str(tmp_path / "run"), "--trainer.fast_dev_run", "2", "--data.batch_size", "8"]
-    if dataset not in ("digits", "yin_yang"):
+    if dataset in FAKES:
+        FAKES[dataset](tmp_path / "data", monkeypatch)
         changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
-    if dataset == "fashion_mnist":
-        fake_fashion_mnist(tmp_path / "data")
-    if dataset == "text":
-        fake_text(tmp_path / "data")
-    if dataset == "spoken_digits":
-        fake_spoken_digits(tmp_path / "data")
-    if dataset == "cifar10":
-        fake_cifar10(tmp_path / "data", monkeypatch)
+    if "representation" in settings["data"].get("init_args", {}):  # events, which are cached
+        changes += ["--data.cache_dir", str(tmp_path / "cache")]
     if dataset == "image_folder":
-        fake_images(tmp_path / "data")
         changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
     if "teacher" in settings["model"]["init_args"]:
         teacher = "test_resnet" if dataset == "digits" else "cifar_resnet20"
         changes += ["--model.teacher", published(teacher, tmp_path, 10, chans, size)]
-    main(["fit", "--config", str(recipe), *changes])
+    main(["fit", "--config", str(recipe), *changes, *SMALLER.get(dataset, [])])
 
 
 def test_recipe_saves_memory(tmp_path, capsys, monkeypatch):

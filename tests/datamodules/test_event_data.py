@@ -72,7 +72,7 @@ def test_the_second_time_nothing_is_read(root, monkeypatch):
         return [x for x, _ in data.train_dataloader()] + [x for x, _ in data.test_dataloader()]
 
     first = batches(ready(root))
-    monkeypatch.setattr("datamodules.event_data.read_events", lambda file: pytest.fail(f"{file} is read again"))
+    monkeypatch.setattr("datamodules.event_data.read_events", lambda file, **_: pytest.fail(f"{file} is read again"))
     for one, two in zip(first, batches(ready(root)), strict=True):
         assert torch.equal(one, two)
 

@@ -1,0 +1,21 @@
+"""The split of ASL-DVS; reading is tested with all published sets."""
+
+from datamodules import ASLDVSDataModule
+from datamodules.published_events import number
+
+
+def test_each_letter_is_cut_into_blocks(tmp_path):
+    for letter in ASLDVSDataModule.label_names:
+        (tmp_path / letter).mkdir()
+        for i in range(1, 51):
+            (tmp_path / letter / f"{letter}_{i:04d}.mat").touch()
+    found = ASLDVSDataModule(root=str(tmp_path)).find()
+    for letter in "ay":
+        train, val, test = (
+            [number(clip.file) for clip in clips if clip.file.parent.name == letter] for clips in found.values()
+        )
+        assert train == list(range(1, 37))
+        assert val == list(range(37, 41))
+        assert test == list(range(41, 51))
+    assert "j" not in ASLDVSDataModule.label_names
+    assert "z" not in ASLDVSDataModule.label_names
