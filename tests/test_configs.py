@@ -198,7 +198,8 @@ def published(name, directory, classes, chans, size):
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())
-    chans, size = {"digits": (1, 8), "event_folder": (2, 32), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
+    inputs = {"digits": (1, 8), "event_digits": (2, 34), "event_folder": (2, 32), "fashion_mnist": (1, 28)}
+    chans, size = inputs.get(dataset, (3, 32))
     changes = ["--run", str(tmp_path / "run"), "--trainer.fast_dev_run", "2", "--data.batch_size", "8"]
     if dataset in FAKES:
         FAKES[dataset](tmp_path / "data", monkeypatch)
@@ -208,7 +209,7 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
     if recipe.stem == "finetune":
         changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
     if "teacher" in settings["model"]["init_args"]:
-        teacher = "test_resnet" if dataset == "digits" else "cifar_resnet20"
+        teacher = "test_resnet" if dataset.endswith("digits") else "cifar_resnet20"
         changes += ["--model.teacher", published(teacher, tmp_path, 10, chans, size)]
     main(["fit", "--config", str(recipe), *changes, *SMALLER.get(dataset, [])])
 
