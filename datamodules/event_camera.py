@@ -21,7 +21,7 @@ class EventCamera:
         c(t) = c_k + (c_k+1 - c_k) s(t / saccade_ms - k)  for k = 0, 1, 2,  s(u) = 10 u^3 - 15 u^4 + 6 u^5
         c_0..3 = amplitude * (-1/2, -1/2), (0, 1/2), (1/2, -1/2), (-1/2, -1/2)  x to the right, y down
 
-    Brightness of a pixel, of the image in 0..1 (bilinear between pixels, its edge continued outwards), and events::
+    Brightness of a pixel, of the image in 0..1 (bilinear between pixels; around it `background`), and events::
 
         L(t) = ln(black + (1 - black) * image)
         ON at t if L(t) >= R + theta_on,  OFF at t if L(t) <= R - theta_off
@@ -44,6 +44,7 @@ class EventCamera:
 
     Args:
         size: H and W of the sensor, pixels.
+        background: Brightness around the image, 0..1; None: that of its edge, continued outwards.
         border: Pixels between the image, enlarged or reduced as a whole until it fits, and the edge of the sensor.
         amplitude: Width and height of the triangle, pixels of the sensor.
         saccade_ms: Duration of each of the three saccades, ms.
@@ -77,6 +78,7 @@ class EventCamera:
     """
 
     size: tuple[int, int] = (34, 34)
+    background: float | None = None
     border: float = 3.0
     amplitude: float = 7.0
     saccade_ms: float = 100.0
@@ -96,6 +98,7 @@ class EventCamera:
         for name, value, low, high in (
             ("size", min(self.size), 1, 2**15 - 1),
             ("size", max(self.size), 1, 2**15 - 1),
+            ("background", self.background or 0, 0, 1),
             ("border", self.border, 0, (min(self.size) - 1) / 2),
             ("amplitude", self.amplitude, 0, np.inf),
             ("saccade_ms", self.saccade_ms, smallest, np.inf),
@@ -155,6 +158,8 @@ class EventCamera:
         times = np.linspace(0, self.duration, round(np.ceil(3 * self.saccade_ms / self.step_ms)) + 1)
         (height, width), path = self.size, self.path(times)
         scale = min((side - 2 * self.border) / pixels for side, pixels in zip(self.size, light.shape, strict=True))
+        if self.background is not None:
+            light = np.pad(light, 1, constant_values=self.background)
         # The pixel of the image, counted from the centre of its first one, that is seen by each column and row.
         u = (np.arange(width) + 0.5 - width / 2 - path[:, :1]) / scale + light.shape[1] / 2 - 0.5
         v = (np.arange(height) + 0.5 - height / 2 - path[:, 1:]) / scale + light.shape[0] / 2 - 0.5

@@ -183,7 +183,7 @@ def published(name, directory, classes, chans, size):
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())
-    chans, size = {"digits": (1, 8), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
+    chans, size = {"digits": (1, 8), "event_digits": (2, 34), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))
     changes = ["--run", str(tmp_path / "run"), "--trainer.fast_dev_run", "2", "--data.batch_size", "8"]
     if dataset in FAKES:
         FAKES[dataset](tmp_path / "data", monkeypatch)
@@ -193,7 +193,7 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
     if dataset == "image_folder":
         changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
     if "teacher" in settings["model"]["init_args"]:
-        teacher = "test_resnet" if dataset == "digits" else "cifar_resnet20"
+        teacher = "test_resnet" if dataset.endswith("digits") else "cifar_resnet20"
         changes += ["--model.teacher", published(teacher, tmp_path, 10, chans, size)]
     main(["fit", "--config", str(recipe), *changes, *SMALLER.get(dataset, [])])
 

@@ -34,7 +34,8 @@ def seen(camera, image):
                 (cols - (width - 1) / 2 - x) / scale + (image.shape[1] - 1) / 2,
             ],
             order=1,
-            mode="nearest",
+            mode="nearest" if camera.background is None else "grid-constant",
+            cval=camera.background or 0,
         )
         for x, y in path
     ]
@@ -68,12 +69,13 @@ def brute_force(camera, image):
     return found
 
 
-@pytest.mark.parametrize("refractory", [0.0, 0.7])
-def test_events_are_those_of_brute_force(refractory):
-    camera = EventCamera(**QUICK, **CLEAN, theta_on=0.11, theta_off=0.17, refractory_ms=refractory)
+@pytest.mark.parametrize(("refractory", "background"), [(0.0, None), (0.7, None), (0.7, 0.4)])
+def test_events_are_those_of_brute_force(refractory, background):
+    how = {"theta_on": 0.11, "theta_off": 0.17, "refractory_ms": refractory, "background": background}
+    camera = EventCamera(**QUICK, **CLEAN, **how)
     image = picture()
     events, expected = camera(image), brute_force(camera, image)
-    assert len(events) == sum(map(len, expected.values())) > 500
+    assert len(events) == sum(map(len, expected.values())) > 400
     for (x, y), pairs in expected.items():
         here = events[(events.x == x) & (events.y == y)]
         assert here.p.tolist() == [on for _, on in pairs]
@@ -228,6 +230,7 @@ def test_what_is_no_image_is_refused(image, problem):
     [
         {"size": (0, 5)},
         {"border": 17},
+        {"background": 2},
         {"amplitude": -1},
         {"theta_on": 0},
         {"theta_off": float("nan")},

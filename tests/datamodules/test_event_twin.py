@@ -114,13 +114,13 @@ def test_what_the_camera_refuses_names_the_image(twin, monkeypatch):
 
 def test_the_twin_tells_digits_apart(twin):
     """Nearest neighbour of event counts: what tells the images apart survives the camera."""
-    data = twin(DigitsDataModule(), camera=EventCamera(border=7), representation=Frames(num_steps=1))
+    data = twin(DigitsDataModule(), camera=EventCamera(background=0, border=7), representation=Frames(num_steps=1))
     known, asked = (
         [data.splits[split][i] for i in range(count)]  # a few, for filming all takes long
-        for split, count in (("train", 300), ("test", 100))
+        for split, count in (("train", 150), ("test", 60))
     )
     (train, labels), (test, truth) = (
         (torch.stack([x.flatten() for x, _ in part]), torch.tensor([y for _, y in part])) for part in (known, asked)
     )
     nearest = torch.cdist(test, train).argmin(1)
-    assert (labels[nearest] == truth).float().mean() > 0.8
+    assert (labels[nearest] == truth).float().mean() > 0.7
