@@ -265,6 +265,7 @@ UNITS = {
     "macs": "{:,.0f} multiply-accumulates per inference",
     "parameters": "{:,.0f}",
     "bits": "{:.4f} bits per token",
+    "bits_per_byte": "{:.4f} bits per byte",
     "energy_uj": "{:.3f} µJ per inference, effective convention",
     "firing_rate": "{:.4f} spikes per neuron and step",
 }

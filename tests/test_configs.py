@@ -92,6 +92,7 @@ def published(name, directory, classes, chans, size):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path / "cache"))
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())
     chans, size = {"digits": (1, 8), "fashion_mnist": (1, 28)}.get(dataset, (3, 32))

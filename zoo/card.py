@@ -132,6 +132,7 @@ SCORES = {
     "acc": "accuracy",
     "acc_top5": "top-5 accuracy",
     "bits": "bits per token",
+    "bits_per_byte": "bits per byte",
     "ece": "expected calibration error",
     "agreement": "agreement with the teacher",
     "teacher_acc": "accuracy of the teacher",
