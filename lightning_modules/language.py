@@ -126,10 +126,6 @@ class LanguageModule(ClassificationModule):
         self.sampling = {"num_tokens": num_tokens, "temperature": temperature, "top_k": top_k}
         self.sampling_seed = sampling_seed
 
-    def answers(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Every token is one: [T, N, K] and [T, N] -> [T*N, K] and [T*N]."""
-        return logits.flatten(0, 1), target.flatten()
-
     def make_metrics(self, prefix: str) -> MetricCollection:
         """Share of tokens that were the likeliest, bits per token, and per byte if the sizes of tokens are known."""
         metrics: dict[str, Metric | MetricCollection] = {"acc": self.make_accuracy(), "bits": Bits()}

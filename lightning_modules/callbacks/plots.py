@@ -62,7 +62,8 @@ class Plots(Callback):
             for hook in self.hooks:
                 hook.remove()
         if self.confusion is not None:
-            self.confusion.update(outputs.argmax(-1), batch[1].flatten())
+            target = batch[1].flatten()
+            self.confusion.update(outputs.argmax(-1), target[target >= 0])  # -100: a step without a label
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw what was counted."""
