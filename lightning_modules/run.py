@@ -276,7 +276,7 @@ def score_table(title: str, scores: Mapping[str, Tensor]) -> Table:
     table = Table("metric", "value", title=title)
     for name, value in sorted(scores.items()):
         metric = name.split("/")[-1]
-        share = re.search("acc($|_at_|_top)|agreement", metric)
+        share = re.search("acc($|_at_|_top)|agreement|recall_at_", metric)
         table.add_row(name, UNITS.get(metric, "{:.2%}" if share else "{:.4f}").format(value.item()))
     return table
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scipy.io import savemat
 
 import zoo
 from cli import main
@@ -80,6 +81,29 @@ def fake_text(root):
         (root / path.name).write_text(path.read_text())
 
 
+def fake_ecg(root):
+    """Windows of the length of the files, no two of one record."""
+    root.mkdir()
+    for split in ("train", "test"):
+        label = np.arange(8)[:, None] + np.arange(1301) // 50
+        x = np.random.default_rng(0).integers(0, 2, (8, 1301, 4), dtype=np.int16)
+        content = {"x": x, "y": np.eye(6, dtype=np.uint8)[label % 6], "max_i": np.full((8, 1), 1301)}
+        savemat(root / f"QTDB_{split}.mat", content)
+
+
+def fake_places(root):
+    """Traverses of 801 frames, small images under the same names, of which every eighth is a picture."""
+    draw = np.random.default_rng(0)
+    for season in ("spring", "summer", "fall", "winter"):
+        (root / season).mkdir(parents=True)
+        for number in range(0, 801, 8):
+            blocks = 255 * draw.integers(0, 2, (7, 7), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+            image = Image.fromarray(blocks)
+            image.save(root / season / f"images-{number:05d}.png")
+            for other in range(number + 1, number + 8):
+                (root / season / f"images-{other:05d}.png").touch()
+
+
 def published(name, directory, classes, chans, size):
     """A checkpoint with random weights, as a teacher or a student to fine-tune."""
     model = zoo.create_model(name, num_classes=classes, in_chans=chans)
@@ -103,6 +127,10 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
         fake_fashion_mnist(tmp_path / "data")
     if dataset == "text":
         fake_text(tmp_path / "data")
+    if dataset == "places":
+        fake_places(tmp_path / "data")
+    if dataset == "ecg":
+        fake_ecg(tmp_path / "data")
     if dataset == "spoken_digits":
         fake_spoken_digits(tmp_path / "data")
     if dataset == "cifar10":
