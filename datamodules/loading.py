@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-Sample = tuple[Tensor, int]  # sequence [T, C, H, W] and label; an image has T = 1
-Batch = tuple[Tensor, Tensor]  # x [T, N, C, H, W] float32 and y [N] int64
+Sample = tuple[Tensor, Any]  # sequence [T, C, H, W] and label, or a label for every step [T]; an image has T = 1
+Batch = tuple[Tensor, Tensor]  # x [T, N, C, H, W] float32 and y [N] int64, or [T, N] of a label for every step
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -64,21 +64,22 @@ class SeededDataset(Dataset[Sample]):
         sequence, label = self.source[index]
         with torch.random.fork_rng(devices=[]):  # without workers this is the training process: leave its numbers alone
             torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, does not wake CUDA up in a worker
-            return self.transform(sequence), int(label)
+            return self.transform(sequence), label if np.ndim(label) else int(label)
 
     def __len__(self) -> int:
         return len(self.source)  # type: ignore[arg-type]  # every source here has a length
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Samples of `[T, C, H, W]` -> x `[T, N, C, H, W]`, y `[N]`: time comes first, here and nowhere else.
+    """Samples of `[T, C, H, W]` -> x `[T, N, C, H, W]`, y `[N]` or `[T, N]`: time comes first, only here.
 
     Sequences of different lengths are filled up with zeros, steps without an event, to the longest one's T.
     """
     sequences, labels = zip(*samples, strict=True)
     alike = len({len(sequence) for sequence in sequences}) == 1
     x = torch.stack(sequences, dim=1) if alike else pad_sequence(list(sequences))
-    return x, torch.tensor(labels)
+    by_step = isinstance(labels[0], Tensor)
+    return x, torch.stack(labels, dim=1) if by_step else torch.tensor(labels)
 
 
 class TrainLoader(DataLoader[Sample]):

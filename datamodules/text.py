@@ -1,66 +1,89 @@
-"""Text of the user's own, byte by byte: for language models."""
+"""Texts, byte by byte or in pairs of bytes: for language models."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from .base import BaseDataModule
 from .loading import Batch, Sample
 from .splits import check_fraction
+from .tokenizer import BytePairs, make_tokenizer
 
 SUFFIXES = (".txt", ".md")
+SPLIT_FILES = (
+    ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"),
+    ("wiki.train.raw", "wiki.valid.raw", "wiki.test.raw"),
+    ("train.txt", "valid.txt", "test.txt"),
+)
+NINETY_FIVE_FIVE = ("enwik8", "text8")
 
 
 class TextDataModule(BaseDataModule):
-    """Windows of a text: x [T, N] int64, its bytes (UTF-8), and y [T, N], the byte that follows each of them.
+    """Windows of a text: x [T, N] int64, its tokens, and y [T, N], the token that follows each of them.
 
-    Splits, by position: the beginning of the text is for training, then comes the validation, then the test split; no
-    window crosses from one to another. (enwik8 with fractions of 0.05 is the usual 90/5/5 MB.) Validation and test read
-    window after window; what is left at the end of a split is not read. A training window begins anywhere, drawn anew
-    in every epoch, and an epoch has as many as fit side by side. `predict` continues `prompts`, each by itself.
+    What is in `root` decides on the splits:
+
+    - a folder with `wiki.train.tokens`, `wiki.valid.tokens` and `wiki.test.tokens` (WikiText-2 and -103), the same with
+      `.raw`, or `train.txt`, `valid.txt` and `test.txt`: these files, as they are; others beside them are not read;
+    - the file `enwik8` or `text8`, or a folder with it: the usual 90, 5 and 5 % (5 million bytes each of validation and
+      test);
+    - any other text file or folder: by position, the beginning for training, then `val_fraction`, then `test_fraction`.
+
+    No window crosses from one split to another. Validation and test read window after window; what is left at the end
+    of a split is not read. A training window begins anywhere, drawn anew in every epoch, and an epoch has as many as
+    fit side by side. `predict` continues `prompts`, each by itself.
+
+    A tokeniser that is trained sees the training split alone, and a fit leaves it in the run as `tokenizer.json`, with
+    which the model reads other texts. What stands for one token is in `input_cfg["token_bytes"]`: models of different
+    tokenisers are compared in bits per byte.
 
     Args:
-        root: A text file in UTF-8, or a folder: its .txt and .md files, also in sub-folders, one after another in the
-            order of their paths.
+        root: A text file in UTF-8, or a folder: one of those above, or its .txt and .md files, also in sub-folders, one
+            after another in the order of their paths.
+        tokenizer: "bytes"; "bpe:VOCAB" to train byte-pair encoding to VOCAB tokens (fewer if the text has no more
+            pairs); or the path of a byte-level `tokenizer.json`, such as GPT-NeoX-20B's.
         length: Tokens T of a window.
         batch_size: Windows per batch and device.
         num_workers: Loading processes; None and 0 load in the training process.
         seed: Of the order and the beginnings of the training windows.
-        val_fraction: Part of the text that is for validation.
-        test_fraction: Part of the text that is for the test.
+        val_fraction: Part of the text that is for validation; default: 0.1, of enwik8 and text8 0.05.
+        test_fraction: Part of the text that is for the test; the same.
         prompts: Beginnings for `predict` to continue; default: the first window of the test split.
 
     Raises:
-        FileNotFoundError: If root does not exist.
-        ValueError: If an argument is out of range, a file is not UTF-8, or a split is too short for a window.
+        FileNotFoundError: If root or the tokeniser does not exist.
+        ValueError: If an argument is out of range, a file is not UTF-8 or no tokeniser, one of three files that give
+            the splits is missing, or a split is too short for a window.
+
+    Source: enwik8: http://mattmahoney.net/dc/textdata; WikiText: Merity et al. 2016, arXiv:1609.07843.
     """
 
-    num_classes = 256
-    in_chans = 256
     sequence_ndim = 2
     image_size = 1
-    mean = (0.0,) * 256  # tokens are not normalised
-    std = (1.0,) * 256
-    label_names = tuple(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in range(256))
+    mean = (0.0,)  # tokens are not normalised
+    std = (1.0,)
     max_workers = 0
 
     def __init__(
         self,
         root: str = "data/text",
+        tokenizer: str = "bytes",
         length: int = 256,
         batch_size: int = 16,
         num_workers: int | None = None,
         seed: int = 0,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.1,
+        val_fraction: float | None = None,
+        test_fraction: float | None = None,
         prompts: list[str] | None = None,
     ) -> None:
+        path = next((file for name in NINETY_FIVE_FIVE if (file := Path(root, name)).is_file()), Path(root))
+        usual = 0.05 if path.name in NINETY_FIVE_FIVE else 0.1
+        val_fraction = usual if val_fraction is None else val_fraction
+        test_fraction = usual if test_fraction is None else test_fraction
         super().__init__(batch_size, num_workers, seed, val_fraction=val_fraction)
         if length < 1:
             raise ValueError(f"length is the number of tokens of a window and must be at least 1, got {length}.")
@@ -68,27 +91,45 @@ class TextDataModule(BaseDataModule):
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
         if prompts is not None and not all(prompts):
             raise ValueError("prompts must not be empty: a continuation needs at least one token to go on from.")
-        self.root, self.length, self.test_fraction, self.prompts = Path(root), length, test_fraction, prompts
+        self.root, self.length, self.test_fraction, self.prompts = path, length, test_fraction, prompts
+        self.tokenizer = make_tokenizer(tokenizer, lambda: self.read()["train"])
+        self.label_names = self.tokenizer.names
+        self.num_classes = self.in_chans = len(self.label_names)
 
     @property
     def input_cfg(self) -> dict[str, Any]:
-        """What a model must know of its input; "input_size" is (V, T, 1)."""
-        return super().input_cfg | {"input_size": (self.in_chans, self.length, 1)}
+        """What a model must know of its input; "input_size" is (V, T, 1), "token_bytes" the bytes of each token."""
+        sizes = [len(token) for token in self.tokenizer.vocabulary]
+        return super().input_cfg | {"input_size": (self.in_chans, self.length, 1), "token_bytes": sizes}
+
+    def setup(self, stage: str) -> None:
+        """See `BaseDataModule`; a fit keeps the tokeniser beside its recipe."""
+        super().setup(stage)
+        if stage == "fit" and self.trainer and self.trainer.is_global_zero and isinstance(self.tokenizer, BytePairs):
+            file = Path(self.trainer.default_root_dir) / "tokenizer.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(self.tokenizer.definition, encoding="utf-8")
+
+    def read(self) -> dict[str, bytes]:
+        """The text of every split."""
+        if files := split_files(self.root):
+            return {split: read_text(file) for split, file in files.items()}
+        text = read_text(self.root)
+        ends = [round(len(text) * cut) for cut in (1 - self.val_fraction - self.test_fraction, 1 - self.test_fraction)]
+        return {"train": text[: ends[0]], "val": text[ends[0] : ends[1]], "test": text[ends[1] :]}
 
     def load(self) -> dict[str, Dataset[Any]]:
-        """Read the text and cut it: for training into pairs of neighbouring windows, of which `transform` takes one."""
-        text = torch.from_numpy(read_text(self.root))
-        cuts = (1 - self.val_fraction - self.test_fraction, 1 - self.test_fraction)
-        ends = tuple(round(len(text) * cut) for cut in cuts)
+        """Read the splits and cut them into windows; for training, into pairs of which `transform` takes one."""
         splits: dict[str, Dataset[Any]] = {}
-        for split, part in zip(("train", "val", "test"), text.tensor_split(ends), strict=True):
+        for split, text in self.read().items():
+            tokens = torch.from_numpy(self.tokenizer.encode(text))
             size = 2 * self.length if split == "train" else self.length + 1
-            if len(part) < size:
+            if len(tokens) < size:
                 raise ValueError(
-                    f"{self.root} has {len(text)} bytes, which leaves {len(part)} to the {split} split; windows of "
-                    f"{self.length} tokens need {size}. Give more text, or a smaller length."
+                    f"{self.root} has {len(text)} bytes for the {split} split, which are {len(tokens)} tokens; windows "
+                    f"of {self.length} tokens need {size}. Give more text, or a smaller length."
                 )
-            windows = part.unfold(0, size, self.length)
+            windows = tokens.unfold(0, size, self.length)
             splits[split] = TensorDataset(windows, torch.zeros(len(windows), dtype=torch.int64))
         return splits
 
@@ -98,13 +139,13 @@ class TextDataModule(BaseDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The prompts [T, 1], one a batch; there is no y."""
-        prompts = [torch.tensor(list(prompt.encode())) for prompt in self.prompts or []]
+        prompts = [torch.from_numpy(self.tokenizer.encode(prompt.encode())).long() for prompt in self.prompts or []]
         prompts = prompts or [self.splits["test"][0][0][:-1]]
         return DataLoader([(prompt[:, None], torch.empty(0)) for prompt in prompts], batch_size=None)  # type: ignore[arg-type]
 
     def decode(self, tokens: Tensor) -> str:
         """The text of tokens [T]; what is no UTF-8 becomes �."""
-        return bytes(tokens.tolist()).decode(errors="replace")
+        return self.tokenizer.decode(tokens.tolist())
 
     def _loader_args(self) -> dict[str, Any]:
         return super()._loader_args() | {"collate_fn": inputs_and_targets}
@@ -129,7 +170,26 @@ def inputs_and_targets(samples: Sequence[Sample]) -> Batch:
     return windows[:-1], windows[1:]
 
 
-def read_text(root: Path) -> NDArray[np.uint8]:
+def split_files(root: Path) -> dict[str, Path] | None:
+    """The three files of a folder that give the splits, if there are such.
+
+    Raises:
+        ValueError: If there are some, but not all: what is left would mix test text into the training.
+    """
+    for names in SPLIT_FILES:
+        files = {split: root / name for split, name in zip(("train", "val", "test"), names, strict=True)}
+        found = [file.name for file in files.values() if file.is_file()]
+        if len(found) == len(files):
+            return files
+        if found:
+            raise ValueError(
+                f"{root} has {', '.join(found)} of the files {', '.join(names)}, which give the splits together. Add "
+                "the others, or name a single file as root to have it cut."
+            )
+    return None
+
+
+def read_text(root: Path) -> bytes:
     """The bytes of a text file, or of all those of a folder, one after another.
 
     Raises:
@@ -138,7 +198,10 @@ def read_text(root: Path) -> NDArray[np.uint8]:
     """
     files = sorted(file for file in root.rglob("*") if file.suffix in SUFFIXES) if root.is_dir() else [root]
     if not files or not root.exists():
-        raise FileNotFoundError(f"There is no text at {root}. Name a text file, or a folder with .txt or .md files.")
+        raise FileNotFoundError(
+            f"There is no text at {root}. Name a text file, or a folder with .txt or .md files, with enwik8, or with "
+            "the files of WikiText (wiki.train.tokens, ...)."
+        )
     parts = []
     for file in files:
         parts.append(file.read_bytes())
@@ -146,4 +209,4 @@ def read_text(root: Path) -> NDArray[np.uint8]:
             parts[-1].decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"{file} is not a text in UTF-8: {error}. Convert it, or leave it out.") from error
-    return np.array(memoryview(b"\n".join(parts)))
+    return b"\n".join(parts)

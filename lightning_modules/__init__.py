@@ -3,5 +3,6 @@
 from .classification import ClassificationModule
 from .distillation import DistillationModule
 from .language import LanguageModule
+from .places import PlacesModule
 
-__all__ = ["ClassificationModule", "DistillationModule", "LanguageModule"]
+__all__ = ["ClassificationModule", "DistillationModule", "LanguageModule", "PlacesModule"]

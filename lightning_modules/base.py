@@ -4,6 +4,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,7 @@ from zoo.teacher import StillModel
 
 from .early_exit import ExitCurve
 from .objectives import Objective
+from .objectives.base import has_steps
 from .schedule import warmup_cosine
 from .sltt import SLTT, synchronise
 
@@ -31,11 +33,11 @@ Batch = tuple[Tensor, Tensor]
 class ClassifierModule(LightningModule, ABC):
     """Trains one network, `self.model`, on a weighted sum of objectives.
 
-    A batch is (x [T, N, C, H, W], target): classes [N], or soft targets [N, K] in training; `answers` says
-    what of the logits is held against it. Every term is logged raw as `train/<Objective>`, their weighted sum as
-    `train/loss`. The learning rate warms up linearly and then follows a cosine to zero over the whole run, step by
-    step. Weight decay spares vectors (norms, biases) and what the model names in `no_weight_decay`; what it names in
-    `lr_factors` has a learning rate of its own.
+    A batch is (x [T, N, C, H, W], target): classes [N], soft targets [N, K] in training, or classes [T, N] where every
+    step has its own (-100: none); `answers` says what of the logits is held against it. Every term is logged raw as
+    `train/<Objective>`, their weighted sum as `train/loss`. The learning rate warms up linearly and then follows a
+    cosine to zero over the whole run, step by step. Weight decay spares vectors (norms, biases) and what the model
+    names in `no_weight_decay`; what it names in `lr_factors` has a learning rate of its own.
 
     Args:
         model: The network that is trained: a student, or a timm model read as a sequence.
@@ -88,8 +90,15 @@ class ClassifierModule(LightningModule, ABC):
         return int(self.model.num_classes)
 
     def answers(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [M, K] that are answers, and their targets [M]; of T steps [T, N, K] the mean, one for each sample."""
-        return logits.mean(0), target
+        """Logits [M, K] that are answers, and their targets [M].
+
+        Of a target [N] the mean over steps [T, N, K], one for each sample; of classes [T, N] every step that has one,
+        and is not -100.
+        """
+        if not has_steps(target):
+            return logits.mean(0), target
+        known = target >= 0
+        return (logits.flatten(0, 1), target.flatten()) if known.all() else (logits[known], target[known])
 
     @abstractmethod
     def read_teacher(self, x: Tensor) -> Outputs | None:
@@ -184,11 +193,14 @@ class ClassifierModule(LightningModule, ABC):
         self.exit_curve = self.test_exit.compute() if self.test_exit.update_called else None
 
     def predict_step(self, batch: Batch, _: int) -> Tensor:
-        """Class probabilities [N, K]."""
-        return self(batch[0]).float().softmax(-1)
+        """Class probabilities [N, K]; of data with a class for every step [T, N, K]."""
+        x, target = batch
+        return (read(self.model, x).logits if has_steps(target) else self(x)).float().softmax(-1)
 
     def prediction_rows(self, predicted: Tensor, batch: Batch, data: Any) -> list[dict[str, str]]:
-        """What `predict` writes of a batch, one row a sample: label, and probability of the best class.
+        """What `predict` writes of a batch, one row a sample: label and probability of the best class.
+
+        Of answers at every step, the labels in order, each with the number of steps that it lasts: "P 30, PQ 12".
 
         Args:
             predicted: What `predict_step` gave.
@@ -196,6 +208,9 @@ class ClassifierModule(LightningModule, ABC):
             data: The DataModule, which knows the names.
         """
         names = data.input_cfg["label_names"]
+        if predicted.ndim == 3:
+            spans = [groupby(steps) for steps in predicted.argmax(-1).T.tolist()]
+            return [{"labels": ", ".join(f"{names[k]} {len([*same])}" for k, same in span)} for span in spans]
         best = zip(*(values.tolist() for values in predicted.max(-1)), strict=True)
         return [{"label": names[index], "probability": f"{probability:.4f}"} for probability, index in best]
 

@@ -1,6 +1,7 @@
 """Training a spiking language model, and writing with it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,30 +18,43 @@ from .objectives import NextToken, Objective
 
 
 class Bits(Metric):
-    r"""Mean of -log2 p(token that came): bits per token; of bytes, bits per character of ASCII text.
+    r"""Mean of -log2 p(token that came): bits per token, or per byte of what the tokens stand for.
+
+        bits = sum_i -log2 p(y_i) / sum_i b(y_i),    b = 1 per token
+
+    A longer token is harder to foretell, so that only bits per byte compare models of different tokenisers.
+
+    Args:
+        token_bytes: Bytes b of every token [V]; None counts tokens.
 
     Example:
         >>> metric = Bits()
         >>> metric.update(torch.zeros(3, 256), torch.tensor([7, 0, 255]))
         >>> metric.compute().item()
         8.0
+        >>> metric = Bits(token_bytes=[1, 3])
+        >>> metric.update(torch.zeros(2, 2), torch.tensor([0, 1]))  # two bits for four bytes
+        >>> metric.compute().item()
+        0.5
     """
 
     is_differentiable = False
     higher_is_better = False
     full_state_update = False
+    sizes: Tensor | None
     total: Tensor
     count: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, token_bytes: Sequence[int] | None = None) -> None:
         super().__init__()
+        self.register_buffer("sizes", None if token_bytes is None else torch.tensor(token_bytes), persistent=False)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Count the tokens [M] that came where the logits were [M, K]."""
         self.total += F.cross_entropy(logits, target, reduction="sum").double() / math.log(2)
-        self.count += target.numel()
+        self.count += target.numel() if self.sizes is None else self.sizes[target].sum()
 
     def compute(self) -> Tensor:
         """The mean."""
@@ -50,7 +64,8 @@ class Bits(Metric):
 class LanguageModule(ClassificationModule):
     """Trains or fine-tunes a spiking language model on tokens [T, N] and the token [T, N] that follows each of them.
 
-    Every token is an answer: `val/acc` is the share of tokens that were the likeliest, `val/bits` the bits per token.
+    Every token is an answer: `val/acc` is the share of tokens that were the likeliest, `val/bits` the bits per token,
+    `val/bits_per_byte` the bits per byte of text (if the data say how many bytes a token is).
     `predict` continues the prompts of the data, see `SpikeGPT.generate`, and writes them to `<run>/predictions.csv`:
 
         snnzoo predict --config RUN/config.yaml --data.prompts '["A spike is"]' --model.num_tokens 200
@@ -111,13 +126,12 @@ class LanguageModule(ClassificationModule):
         self.sampling = {"num_tokens": num_tokens, "temperature": temperature, "top_k": top_k}
         self.sampling_seed = sampling_seed
 
-    def answers(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Every token is one: [T, N, K] and [T, N] -> [T*N, K] and [T*N]."""
-        return logits.flatten(0, 1), target.flatten()
-
     def make_metrics(self, prefix: str) -> MetricCollection:
-        """Share of tokens that were the likeliest, and bits per token."""
-        return MetricCollection({"acc": self.make_accuracy(), "bits": Bits()}, prefix=prefix, compute_groups=False)
+        """Share of tokens that were the likeliest, bits per token, and per byte if the sizes of tokens are known."""
+        metrics: dict[str, Metric | MetricCollection] = {"acc": self.make_accuracy(), "bits": Bits()}
+        if sizes := self.model.pretrained_cfg.get("token_bytes"):
+            metrics["bits_per_byte"] = Bits(sizes)
+        return MetricCollection(metrics, prefix=prefix, compute_groups=False)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Tokens [num_tokens, N] that continue the prompts [T, N]; a batch has a seed of its own."""

@@ -265,6 +265,7 @@ UNITS = {
     "macs": "{:,.0f} multiply-accumulates per inference",
     "parameters": "{:,.0f}",
     "bits": "{:.4f} bits per token",
+    "bits_per_byte": "{:.4f} bits per byte",
     "energy_uj": "{:.3f} µJ per inference, effective convention",
     "firing_rate": "{:.4f} spikes per neuron and step",
 }
@@ -275,7 +276,7 @@ def score_table(title: str, scores: Mapping[str, Tensor]) -> Table:
     table = Table("metric", "value", title=title)
     for name, value in sorted(scores.items()):
         metric = name.split("/")[-1]
-        share = re.search("acc($|_at_|_top)|agreement", metric)
+        share = re.search("acc($|_at_|_top)|agreement|recall_at_", metric)
         table.add_row(name, UNITS.get(metric, "{:.2%}" if share else "{:.4f}").format(value.item()))
     return table
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scipy.io import savemat
 
 import zoo
 from cli import main
@@ -164,14 +165,39 @@ def fake_cifar10_dvs(root, _):
             (folder / f"cifar10_{name}_{number}.aedat").write_bytes(b"#!AER-DAT2.0\r\n" + pairs.astype(">u4").tobytes())
 
 
+def fake_ecg(root, _):
+    """Windows of the length of the files, no two of one record."""
+    root.mkdir()
+    for split in ("train", "test"):
+        label = np.arange(8)[:, None] + np.arange(1301) // 50
+        x = np.random.default_rng(0).integers(0, 2, (8, 1301, 4), dtype=np.int16)
+        content = {"x": x, "y": np.eye(6, dtype=np.uint8)[label % 6], "max_i": np.full((8, 1), 1301)}
+        savemat(root / f"QTDB_{split}.mat", content)
+
+
+def fake_places(root, _):
+    """Traverses of 801 frames, small images under the same names, of which every eighth is a picture."""
+    draw = np.random.default_rng(0)
+    for season in ("spring", "summer", "fall", "winter"):
+        (root / season).mkdir(parents=True)
+        for number in range(0, 801, 8):
+            blocks = 255 * draw.integers(0, 2, (7, 7), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+            image = Image.fromarray(blocks)
+            image.save(root / season / f"images-{number:05d}.png")
+            for other in range(number + 1, number + 8):
+                (root / season / f"images-{other:05d}.png").touch()
+
+
 FAKES = {
     "cifar10": fake_cifar10,
     "cifar10_dvs": fake_cifar10_dvs,
     "dvs_gesture": fake_dvs_gesture,
+    "ecg": fake_ecg,
     "event_folder": fake_event_folder,
     "fashion_mnist": fake_fashion_mnist,
     "image_folder": fake_images,
     "nmnist": fake_nmnist,
+    "places": fake_places,
     "shd": lambda root, _: fake_heidelberg(root, "shd", ("train", "test"), 20),
     "speech_commands": fake_speech_commands,
     "spoken_digits": fake_spoken_digits,
@@ -196,6 +222,7 @@ def published(name, directory, classes, chans, size):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path / "cache"))
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())
     inputs = {"digits": (1, 8), "event_digits": (2, 34), "event_folder": (2, 32), "fashion_mnist": (1, 28)}

@@ -132,6 +132,7 @@ SCORES = {
     "acc": "accuracy",
     "acc_top5": "top-5 accuracy",
     "bits": "bits per token",
+    "bits_per_byte": "bits per byte",
     "ece": "expected calibration error",
     "agreement": "agreement with the teacher",
     "teacher_acc": "accuracy of the teacher",
@@ -142,6 +143,8 @@ def score_name(metric: str) -> str:
     """What a reader calls a metric; empty for the terms of the loss, which mean nothing outside their recipe."""
     if metric.startswith("acc_at_"):
         return f"accuracy after {metric.removeprefix('acc_at_')} steps"
+    if metric.startswith("recall_at_"):
+        return f"recall@{metric.removeprefix('recall_at_')}, within the tolerance of the data"
     return SCORES.get(metric, "")
 
 

@@ -14,6 +14,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from zoo.model import spiking_neurons
 
+MOST_CLASSES = 1024  # of a confusion matrix: for the 50,277 tokens of GPT-NeoX it would take 20 GB
+
 
 class Plots(Callback):
     """Draws into `<run>/plots`: `learning_curves.png` after `fit`, the others after `test`."""
@@ -31,7 +33,8 @@ class Plots(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin to count answers."""
-        self.confusion = MulticlassConfusionMatrix(pl_module.num_classes).to(pl_module.device)
+        countable = pl_module.num_classes <= MOST_CLASSES
+        self.confusion = MulticlassConfusionMatrix(pl_module.num_classes).to(pl_module.device) if countable else None
         self.raster, self.rates = {}, {}
 
     def on_test_batch_start(
@@ -58,17 +61,18 @@ class Plots(Callback):
         if batch_idx == 0:
             for hook in self.hooks:
                 hook.remove()
-        assert self.confusion is not None  # made in on_test_start
-        self.confusion.update(outputs.argmax(-1), batch[1].flatten())
+        if self.confusion is not None:
+            target = batch[1].flatten()
+            self.confusion.update(outputs.argmax(-1), target[target >= 0])  # -100: a step without a label
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw what was counted."""
-        assert self.confusion is not None  # made in on_test_start
-        counts = self.confusion.compute().cpu()  # of all processes, so all have to ask
+        counts = None if self.confusion is None else self.confusion.compute().cpu()  # of all processes, so all ask
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         names = trainer.datamodule.input_cfg["label_names"]  # type: ignore[attr-defined]
-        save(draw_confusion(counts, names), trainer, "confusion_matrix")
+        if counts is not None:
+            save(draw_confusion(counts, names), trainer, "confusion_matrix")
         if self.rates:
             save(draw_firing_rates(self.rates), trainer, "firing_rates")
             save(draw_raster(self.raster), trainer, "spike_raster")

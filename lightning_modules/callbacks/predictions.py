@@ -6,11 +6,14 @@ from typing import Any
 
 from lightning import Callback, Trainer
 
+SHOWN = 3
+
 
 class PredictionWriter(Callback):
     """Writes `<run>/predictions.csv`: one row a sample, in order: its index, and what the module makes of the answer.
 
-    That is label and probability of the best class, or prompt and continuation (`prediction_rows` of the module).
+    That is label and probability of the best class, or prompt and continuation (`prediction_rows` of the module). The
+    first three are also printed.
     """
 
     def __init__(self) -> None:
@@ -35,4 +38,6 @@ class PredictionWriter(Callback):
             writer = csv.DictWriter(file, list(self.rows[0]) if self.rows else ["index"])
             writer.writeheader()
             writer.writerows(self.rows)
+        for row in self.rows[:SHOWN]:
+            print("\n".join(f"{name}: {value}" for name, value in row.items()))
         print(f"Wrote {len(self.rows)} predictions to {path}.")

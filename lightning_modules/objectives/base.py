@@ -56,7 +56,8 @@ class Objective(nn.Module, ABC):
         Args:
             student: Logits [T, N, K] and features [T, N, C, H, W], or [T, N, F] of spike trains.
             teacher: The same of the teacher, whose T may differ (1 for a still model); None without a teacher.
-            target: Classes [N] (int64), or soft targets [N, K] (float, from mixup).
+            target: Classes [N] (int64), or soft targets [N, K] (float, from mixup). Terms that say so also take classes
+                of every step, [T, N] (int64).
 
         Raises:
             ValueError: If the term needs a teacher and there is none.
@@ -77,6 +78,11 @@ class Objective(nn.Module, ABC):
         float32 copy of all of them for every term would be the largest tensor of the step: read them by `time_mean`.
         The teacher is not None if `needs_teacher`.
         """
+
+
+def has_steps(target: Tensor) -> bool:
+    """Whether a target has a class for every step, [T, N] (soft targets [N, K] are no integers)."""
+    return target.ndim == 2 and not target.is_floating_point()
 
 
 def time_mean(sequence: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Cross-entropy with the labels, on the answer of the whole sequence."""
+"""Cross-entropy with the labels, on the answer of the whole sequence, or of every step that has a label."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.model import Outputs
 
-from .base import Objective, time_mean
+from .base import Objective, has_steps, time_mean
 
 
 class CrossEntropy(Objective):
@@ -14,14 +14,17 @@ class CrossEntropy(Objective):
         L = mean_n CE(zbar_n, y_n),    zbar = 1/T sum_t z_t
 
     The usual loss of directly trained spiking networks: the logits are averaged over time first; `TET` takes the loss
-    at every step instead.
+    at every step instead. Where every step has a class of its own, y [T, N], it is the mean over the steps that have
+    one (y is not -100),
+
+        L = mean_{t,n} CE(z_{t,n}, y_{t,n})
 
     Args:
         weight: Factor in the total loss, >= 0.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
 
     Raises:
-        ValueError: If label_smoothing lies outside [0, 1).
+        ValueError: If label_smoothing lies outside [0, 1), or classes of steps are not as many as the steps.
 
     Example:
         >>> import torch
@@ -39,4 +42,9 @@ class CrossEntropy(Objective):
 
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> Tensor:
         """See `Objective`."""
-        return F.cross_entropy(time_mean(student.logits), target, label_smoothing=self.label_smoothing)
+        if not has_steps(target):
+            return F.cross_entropy(time_mean(student.logits), target, label_smoothing=self.label_smoothing)
+        if target.shape != student.logits.shape[:2]:
+            found = f"logits {list(student.logits.shape)} and targets {list(target.shape)}"
+            raise ValueError(f"{self.name} needs a class for every step, [T, N], found {found}.")
+        return F.cross_entropy(student.logits.flatten(0, 1), target.flatten(), label_smoothing=self.label_smoothing)

@@ -54,6 +54,13 @@ def make_loader(**kwargs):
     return data.train_dataloader()
 
 
+def test_a_label_for_every_step_keeps_time_first():
+    source = SeededDataset(TensorDataset(torch.zeros(3, 5, 2), torch.arange(15).view(3, 5)), torch.nn.Identity())
+    x, y = collate([source[0], source[2]])
+    assert x.shape == (5, 2, 2)
+    assert y.tolist() == [[0, 10], [1, 11], [2, 12], [3, 13], [4, 14]]
+
+
 def test_epochs_do_not_depend_on_workers_or_on_the_past():
     plain, workers = make_loader(), make_loader(num_workers=2)
     history = [epoch(plain, e) for e in range(4)]

@@ -1,9 +1,16 @@
+from unittest.mock import Mock
+
 import pytest
 import torch
 
 from datamodules.text import TextDataModule
 
 TEXT = bytes(range(48, 123)) * 20  # 1,500 different-looking bytes: every place can be told from its neighbours
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -94,16 +101,77 @@ def test_every_byte_has_a_name(path):
     assert data.input_cfg["input_size"] == (256, 20, 1)
 
 
+def test_byte_pairs_see_the_training_split_alone(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("ab " * 300 + "cd " * 100)
+    data = make(path, tokenizer="bpe:300", length=3, val_fraction=0.15, test_fraction=0.1)
+    assert {*data.tokenizer.vocabulary[256:]} == {b"ab", b" ab"}  # and nothing of "cd"
+    assert data.num_classes == data.in_chans == len(data.label_names) == 258
+
+
+def test_byte_pairs_keep_the_contract(path):
+    data = make(path, tokenizer="bpe:270", length=8, prompts=["ABC", "ein Spaß"])
+    vocabulary = data.tokenizer.vocabulary
+    assert data.input_cfg["input_size"] == (270, 8, 1)
+    assert data.input_cfg["token_bytes"] == [len(token) for token in vocabulary]
+    for x, y in data.train_dataloader():
+        assert x.shape == y.shape == (8, 4)
+        assert x.dtype == y.dtype == torch.int64
+        assert torch.equal(x[1:], y[:-1])
+        assert all(data.decode(window).encode() in TEXT for window in torch.cat([x, y[-1:]]).T)
+    x = torch.cat([x for x, _ in data.test_dataloader()], 1)
+    assert TEXT[1350:].startswith(data.decode(x.T.flatten()).encode())
+    assert [data.decode(x[:, 0]) for x, _ in data.predict_dataloader()] == ["ABC", "ein Spaß"]
+
+
+def test_a_fit_keeps_the_tokenizer(path, tmp_path):
+    data = TextDataModule(root=str(path), tokenizer="bpe:270", length=8)
+    data.trainer = Mock(is_global_zero=True, default_root_dir=str(tmp_path / "run"))
+    data.setup("fit")
+    kept = TextDataModule(root=str(path), tokenizer=str(tmp_path / "run/tokenizer.json"), length=8)
+    assert kept.label_names == data.label_names
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"),
+        ("wiki.train.raw", "wiki.valid.raw", "wiki.test.raw"),
+        ("train.txt", "valid.txt", "test.txt"),
+    ],
+)
+def test_files_that_give_the_splits(tmp_path, names):
+    for name, letter in zip(names, "rvt", strict=True):
+        (tmp_path / name).write_text(f" = {letter} = \n" * 30)
+    (tmp_path / "zzz.txt").write_text("not read")
+    data = make(tmp_path, length=8)
+    for split, letter in zip(("train", "val", "test"), "rvt", strict=True):
+        assert {*data.decode(data.splits[split].source.tensors[0].flatten())} == {*f" = {letter}\n"}
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(ValueError, match=rf"has {names[0]}, {names[2]} of the files .*{names[1]}.* Add the others"):
+        make(tmp_path)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_enwik8_is_cut_as_usual(tmp_path, folder):
+    (tmp_path / "enwik8").write_bytes(b"r" * 900 + b"v" * 50 + b"t" * 50)
+    data = make(tmp_path if folder else tmp_path / "enwik8", length=10)
+    for split, letter in (("train", "r"), ("val", "v"), ("test", "t")):
+        assert {*data.decode(data.splits[split].source.tensors[0].flatten())} == {letter}
+    assert len(make(tmp_path, length=10, test_fraction=0.2).splits["test"]) == 19  # if asked, otherwise
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"length": 0}, "length .* at least 1, got 0"),
-        ({"length": 150}, r"1500 bytes, which leaves 150 to the val split; windows of 150 tokens need 151"),
-        ({"length": 700}, r"leaves 1200 to the train split; windows of 700 tokens need 1400"),
+        ({"length": 150}, r"150 bytes for the val split, which are 150 tokens; windows of 150 tokens need 151"),
+        ({"length": 700}, r"1200 bytes for the train split, .* windows of 700 tokens need 1400"),
         ({"test_fraction": 0.0}, "test_fraction must be between 0 and 1"),
         ({"test_fraction": 0.9, "val_fraction": 0.2}, r"val_fraction \+ test_fraction must be between"),
         ({"prompts": ["a", ""]}, "prompts must not be empty"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"tokenizer": "bpe:12"}, "bpe:VOCAB needs a size above 256"),
     ],
 )
 def test_what_it_refuses(path, changes, message):
@@ -117,7 +185,7 @@ def test_files_it_refuses(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no text at"):
         make(tmp_path)
     (tmp_path / "empty.txt").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"has 0 bytes, .* Give more text, or a smaller length"):
+    with pytest.raises(ValueError, match=r"has 0 bytes for the train split, .* Give more text, or a smaller length"):
         make(tmp_path / "empty.txt")
     (tmp_path / "latin.txt").write_bytes("Spaß".encode("latin-1"))
     with pytest.raises(ValueError, match=r"latin.txt is not a text in UTF-8"):

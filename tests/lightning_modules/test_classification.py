@@ -1,8 +1,11 @@
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
+from datamodules import BaseDataModule
 from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
+from lightning_modules.callbacks import Plots, PredictionWriter
 from lightning_modules.objectives import TET, CrossEntropy, LogitKD
 from lightning_modules.sltt import SLTT
 
@@ -16,6 +19,45 @@ def test_learns(blobs, data_args, adam, trainer):
     run = trainer(max_epochs=12)
     run.fit(module, blobs)
     assert run.test(module, blobs, verbose=False)[0]["test/acc"] > 0.9
+
+
+class Repeats(BaseDataModule):
+    """Trains [T=12, N, 2] whose channel tells the class of six steps each; the first step has no label."""
+
+    num_classes, in_chans, image_size, sequence_ndim = 2, 2, 1, 3
+    mean, std, label_names, max_workers = (0.0, 0.0), (1.0, 1.0), ("left", "right"), 0
+
+    def load(self):
+        labels = torch.randint(2, (64, 2)).repeat_interleave(6, 1)
+        trains = torch.nn.functional.one_hot(labels, 2).float()
+        labels[:, 0] = -100
+        return dict.fromkeys(("train", "val", "test"), TensorDataset(trains, labels))
+
+    def transform(self, split):
+        return torch.nn.Identity()
+
+
+def test_every_step_that_has_a_label_is_an_answer(trainer, tmp_path, capsys):
+    data = Repeats(batch_size=16)
+    args = {"num_classes": 2, "in_chans": 2, "input_cfg": data.input_cfg}
+    args |= {"model": "lif_mlp_tiny", "model_args": {"readout": "potential", "drop_rate": 0.0}}
+    module = ClassificationModule(optimizer=lambda groups: torch.optim.Adam(groups, lr=3e-2), **args)
+    run = trainer(max_epochs=10, callbacks=[Plots(), PredictionWriter()])
+    run.fit(module, data)
+    results = run.test(module, data, verbose=False)[0]
+    x, y = (torch.cat(parts, 1) for parts in zip(*data.test_dataloader(), strict=True))
+    with torch.no_grad():
+        answers = module.eval().model.forward_sequence(x).argmax(-1)
+    assert results["test/acc"] == pytest.approx((answers[1:] == y[1:]).float().mean().item(), abs=1e-6)
+    assert results["test/acc"] > 0.65
+    assert (tmp_path / "plots/confusion_matrix.png").exists()
+
+    run.predict(module, data, return_predictions=False)
+    rows = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert len(rows) == 1 + 64
+    spans = [part.split() for part in rows[1].split('"')[1].split(", ")]
+    told = [name for name, count in spans for _ in range(int(count))]
+    assert told == [data.label_names[k] for k in answers[:, 0]]
 
 
 @pytest.mark.parametrize("changes", [{}, {"accumulate_grad_batches": 2, "precision": "bf16-mixed"}])

@@ -55,7 +55,10 @@ def test_learns_tests_and_writes(text, text_args, adam, trainer, tmp_path, capsy
     assert [(row["index"], row["prompt"]) for row in rows] == [("0", "7 green bot"), ("1", "and")]
     assert rows[0]["continuation"].startswith("tles hang")
     assert [len(row["continuation"]) for row in rows] == [12, 12]
-    assert "2 predictions" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"prompt: 7 green bot\ncontinuation: {rows[0]['continuation']}" in out
+    assert "2 predictions" in out
+    assert results["test/bits_per_byte"] == results["test/bits"]
 
 
 def test_predictions_repeat_with_their_seed(text, text_args, adam, trainer, tmp_path):
@@ -74,6 +77,26 @@ def test_bits_of_unequal_batches_are_the_mean_over_tokens():
         metric.update(logits[part], target[part])
     expected = -logits.double().softmax(-1)[range(10), target].log2().mean().item()
     assert metric.compute().item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_byte_pairs_are_compared_per_byte(text, adam, trainer, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path / "cache"))
+    data = TextDataModule(str(text.root), tokenizer="bpe:280", length=16, batch_size=8, prompts=["7 green bot"])
+    args = {"num_classes": data.num_classes, "in_chans": data.in_chans, "input_cfg": data.input_cfg}
+    module = make(args, adam, model_args={"depth": 1, "dim": 48}, num_tokens=4)
+    run = trainer(max_epochs=1, callbacks=[PredictionWriter()])
+    run.fit(module, data)
+    results = run.test(module, data, verbose=False)[0]
+    x, y = (torch.cat(parts, 1) for parts in zip(*data.test_dataloader(), strict=True))
+    with torch.no_grad():
+        logits = module.eval().model.forward_sequence(x).double()
+    bits = -logits.log_softmax(-1).gather(-1, y[..., None]).sum().item() / math.log(2)
+    size = sum(len(data.tokenizer.vocabulary[token]) for token in y.flatten().tolist())
+    assert size > 1.3 * y.numel()
+    assert results["test/bits"] == pytest.approx(bits / y.numel(), rel=1e-4)
+    assert results["test/bits_per_byte"] == pytest.approx(bits / size, rel=1e-4)
+    run.predict(module, data, return_predictions=False)
+    assert "0,7 green bot," in (tmp_path / "predictions.csv").read_text()
 
 
 def test_data_and_model_are_compared(text_args, data_args, adam):

@@ -23,6 +23,13 @@ def test_a_teacher_has_no_spikes_to_draw(blobs, data_args, adam, trainer, tmp_pa
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["confusion_matrix.png"]
 
 
+def test_a_vocabulary_is_too_large_for_a_confusion_matrix(blobs, data_args, adam, trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_modules.callbacks.plots.MOST_CLASSES", 2)
+    module = ClassificationModule(model="test_resnet", optimizer=adam, **data_args)
+    trainer(callbacks=[Plots()]).test(module, blobs, verbose=False)
+    assert not (tmp_path / "plots").exists()
+
+
 def test_curves_of_a_resumed_run_are_one(tmp_path):
     for version, rows in (("fit_0", "0,0.9,\n1,0.5,0.1"), ("fit_1", "1,0.4,0.2\n2,0.3,0.3"), ("fit_10", "3,0.2,")):
         folder = tmp_path / "logs" / version

@@ -20,4 +20,7 @@ def test_one_row_a_test_image(blobs, data_args, adam, trainer, tmp_path, capsys)
     torch.testing.assert_close(
         torch.tensor([float(row["probability"]) for row in rows]), probability, atol=1e-4, rtol=0
     )
-    assert "24 predictions" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "24 predictions" in out
+    assert f"index: 2\nlabel: {rows[2]['label']}\nprobability: {rows[2]['probability']}\n" in out
+    assert "index: 3" not in out

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from lightning_modules.objectives import CrossEntropy
 
@@ -21,6 +22,18 @@ def test_classes(make_outputs, oracle, target):
     logits, probs = student.logits.double().tolist(), oracle.one_hot(target.tolist(), 5)
     expected = sum(oracle.cross_entropy(oracle.time_mean(logits, n), probs[n]) for n in range(4)) / 4
     assert CrossEntropy()(student, None, target).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_classes_of_steps(make_outputs, oracle):
+    student = make_outputs(3)  # [T=3, N=4, K=5]
+    target = torch.tensor([[0, 1, 2, 3], [4, -100, 0, 1], [-100, -100, 2, 2]])
+    logits, terms = student.logits.double().tolist(), []
+    for t, row in enumerate(target.tolist()):
+        terms += [oracle.cross_entropy(logits[t][n], oracle.one_hot([y], 5)[0]) for n, y in enumerate(row) if y >= 0]
+    assert len(terms) == 9
+    assert CrossEntropy()(student, None, target).item() == pytest.approx(sum(terms) / 9, rel=1e-5)
+    with pytest.raises(ValueError, match=r"needs a class for every step, \[T, N\], found .*targets \[2, 4\]"):
+        CrossEntropy()(student, None, target[:2])
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0])
