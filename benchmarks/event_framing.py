@@ -27,7 +27,7 @@ import numpy as np
 import tonic.functional as tonic
 import torch
 
-from datamodules.event_cache import Cache
+from datamodules.disk_cache import Cache
 from datamodules.event_filters import Denoise, Refractory
 from datamodules.events import Events
 from datamodules.frames import Frames, TimeSurface, VoxelGrid

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .base import BaseDataModule
+from .disk_cache import Arrays, Cache, default_folder, key_of
 from .event_augmentation import EventMix
-from .event_cache import Arrays, Cache, default_folder, key_of
 from .event_files import read_events
 from .events import DataError, Events, SensorSize
 from .frames import Frames, Representation, in_sensor
@@ -274,7 +274,7 @@ class EventDataModule(BaseDataModule, ABC):
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
         self.filters, self.augmentation, self.eventmix = filters, augmentation, eventmix
         self.window_ms, self.stride_ms, self.min_events, self.on_error = window_ms, stride_ms, min_events, on_error
-        self.cache = Cache(Path(cache_dir) if cache_dir else default_folder(), int(cache_gb * 1e9))
+        self.cache = Cache(Path(cache_dir) if cache_dir else default_folder("events"), int(cache_gb * 1e9))
         self.wanted_size = (size, size) if isinstance(size, int) else size
         self.reader: Callable[[Clip], Events] = read_clip  # a data set with a format of its own changes it
         self.left_out: list[str] = []

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .disk_cache import default_folder
+
 IN_UTF8 = {*range(256)} - {0xC0, 0xC1, *range(0xF5, 256)}  # the others never occur
 PIECE = 1 << 18  # characters that are encoded at a time: a token takes some hundred bytes while it is made
 
@@ -161,7 +163,7 @@ def trained(text: bytes, size: int) -> str:
     The same text and library give the same tokeniser, so the cache saves time only (a minute for 90 MB).
     """
     key = hashlib.sha256(f"{size} {version('tokenizers')} ".encode() + text).hexdigest()[:16]
-    folder = Path(os.environ.get("SNNZOO_CACHE") or Path.home() / ".cache/snnzoo") / "tokenizers"
+    folder = default_folder("tokenizers")
     file = folder / f"bpe_{size}_{key}.json"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -222,7 +222,6 @@ def published(name, directory, classes, chans, size):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
-    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path / "cache"))
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())
     inputs = {"digits": (1, 8), "event_digits": (2, 34), "event_folder": (2, 32), "fashion_mnist": (1, 28)}
@@ -231,8 +230,6 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
     if dataset in FAKES:
         FAKES[dataset](tmp_path / "data", monkeypatch)
         changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
-    if "representation" in settings["data"].get("init_args", {}):  # events, which are cached
-        changes += ["--data.cache_dir", str(tmp_path / "cache")]
     if recipe.stem == "finetune":
         changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
     if "teacher" in settings["model"]["init_args"]:

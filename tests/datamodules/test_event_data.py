@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from datamodules.event_cache import Cache
+from datamodules.disk_cache import Cache
 from datamodules.event_data import Clip, EventDataModule, between, described, facts, scaled
 from datamodules.events import DataError, Events
 from datamodules.frames import Frames

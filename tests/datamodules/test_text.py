@@ -8,11 +8,6 @@ from datamodules.text import TextDataModule
 TEXT = bytes(range(48, 123)) * 20  # 1,500 different-looking bytes: every place can be told from its neighbours
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "text.txt"

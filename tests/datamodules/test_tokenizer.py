@@ -15,8 +15,8 @@ TEXT = SONG.encode()
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path / "cache"))
+def cache(own_cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("datamodules.disk_cache.home", lambda: tmp_path / "cache")
     return tmp_path / "cache/tokenizers"
 
 

@@ -79,8 +79,7 @@ def test_bits_of_unequal_batches_are_the_mean_over_tokens():
     assert metric.compute().item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_byte_pairs_are_compared_per_byte(text, adam, trainer, tmp_path, monkeypatch):
-    monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path / "cache"))
+def test_byte_pairs_are_compared_per_byte(text, adam, trainer, tmp_path):
     data = TextDataModule(str(text.root), tokenizer="bpe:280", length=16, batch_size=8, prompts=["7 green bot"])
     args = {"num_classes": data.num_classes, "in_chans": data.in_chans, "input_cfg": data.input_cfg}
     module = make(args, adam, model_args={"depth": 1, "dim": 48}, num_tokens=4)

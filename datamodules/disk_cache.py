@@ -121,6 +121,11 @@ def code() -> str:
     return hashlib.blake2b(b"".join(source.read_bytes() for source in sources), digest_size=8).hexdigest()
 
 
-def default_folder() -> Path:
-    """`$SNNZOO_CACHE/events`, by default ~/.cache/snnzoo/events."""
-    return Path(os.environ.get("SNNZOO_CACHE") or Path.home() / ".cache/snnzoo") / "events"
+def default_folder(kind: str) -> Path:
+    """Where a kind of things is kept by default: `$SNNZOO_CACHE/<kind>`, ~/.cache/snnzoo/<kind>."""
+    return home() / kind
+
+
+def home() -> Path:
+    """`$SNNZOO_CACHE`, by default ~/.cache/snnzoo."""
+    return Path(os.environ.get("SNNZOO_CACHE") or Path.home() / ".cache/snnzoo")

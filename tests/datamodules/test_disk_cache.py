@@ -4,12 +4,20 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from datamodules import event_cache
-from datamodules.event_cache import Cache, default_folder, key_of
+from datamodules import disk_cache
+from datamodules.disk_cache import Cache, default_folder, key_of
+
+HOME = disk_cache.home  # tests/conftest.py puts another one in its place
+
+
+@pytest.fixture
+def own_home(own_cache, monkeypatch):
+    monkeypatch.setattr(disk_cache, "home", HOME)
 
 
 def files(folder):
@@ -83,7 +91,7 @@ def test_keys_tell_everything_apart(monkeypatch):
     assert len(keys) == len(whats)
     assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
     old = key_of("a")
-    monkeypatch.setattr(event_cache, "code", lambda: "changed")
+    monkeypatch.setattr(disk_cache, "code", lambda: "changed")
     assert key_of("a") != old
 
 
@@ -146,6 +154,8 @@ def test_a_killed_writer_leaves_nothing_wrong(tmp_path):
         write_and_read(tmp_path, 2, 40)
 
 
-def test_where_it_is(monkeypatch, tmp_path):
+def test_where_it_is(own_home, monkeypatch, tmp_path):
     monkeypatch.setenv("SNNZOO_CACHE", str(tmp_path))
-    assert default_folder() == tmp_path / "events"
+    assert default_folder("events") == tmp_path / "events"
+    monkeypatch.delenv("SNNZOO_CACHE")
+    assert default_folder("events") == Path.home() / ".cache/snnzoo/events"
