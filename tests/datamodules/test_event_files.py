@@ -274,7 +274,7 @@ PLACELESS = {"group.h5", "table.csv", "table.txt"}
 def test_cut_at_any_byte(good, folder, name):
     """An error, with the byte where the format has one; or, at the end of a record, the events before it."""
     content, file, whole, errors = (good / name).read_bytes(), folder / name, sample(20), 0
-    for cut in sorted({*range(1, len(content), max(1, len(content) // 100)), *range(len(content) - 9, len(content))}):
+    for cut in sorted({*range(1, len(content), max(1, len(content) // 50)), *range(len(content) - 9, len(content))}):
         file.write_bytes(content[:cut])
         found = outcome(file)
         if isinstance(found, DataError):
@@ -302,7 +302,7 @@ PIECES = st.binary(min_size=1, max_size=4) | st.sampled_from([b"\xff" * 4, bytes
 
 @pytest.mark.parametrize("name", WRITERS)
 @given(changes=st.lists(st.tuples(st.integers(0, 10**6), PIECES), min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_changed_bytes(good, folder, name, changes):
     """Events or a DataError; an alarm of numpy or a panic of Rust would fail the test."""
     content = bytearray((good / name).read_bytes())
@@ -315,7 +315,7 @@ def test_changed_bytes(good, folder, name, changes):
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".bin"])
 @given(content=st.binary(min_size=1, max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_random_bytes(folder, suffix, content):
     file = folder / f"random{suffix}"
     file.write_bytes(content)
@@ -326,7 +326,7 @@ def test_random_bytes(folder, suffix, content):
 
 
 @given(text=st.text("0123456789.,;-# \n\ttxypeE_naN\"'", max_size=80), suffix=st.sampled_from([".csv", ".txt"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_random_text(folder, text, suffix):
     file = folder / f"text{suffix}"
     file.write_text(text + "1")
