@@ -72,7 +72,7 @@ class SeededDataset(Dataset[Sample]):
 def collate(samples: list[Sample]) -> Batch:
     """Samples of `[T, C, H, W]` -> x `[T, N, C, H, W]`, y `[N]` or `[T, N]`: time comes first, only here."""
     sequences, labels = zip(*samples, strict=True)
-    by_step = isinstance(labels[0], Tensor)
+    by_step = np.ndim(labels[0]) == 1
     return torch.stack(sequences, dim=1), torch.stack(labels, dim=1) if by_step else torch.tensor(labels)
 
 
