@@ -271,6 +271,9 @@ class EventDataModule(BaseDataModule, ABC):
                 raise ValueError(f"{name} must be at least 0, got {value}.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
+        mixed = [name for name in ("mixup", "cutmix", "eventmix") if {**kwargs, "eventmix": eventmix}.get(name, 0) > 0]
+        if mixed and representation is not None and representation.sequence_ndim != 5:
+            raise ValueError(f"{mixed[0]} mixes frames, and {representation} gives none. Leave it at 0.")
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
         self.filters, self.augmentation, self.eventmix = filters, augmentation, eventmix
         self.window_ms, self.stride_ms, self.min_events, self.on_error = window_ms, stride_ms, min_events, on_error

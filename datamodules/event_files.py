@@ -87,7 +87,8 @@ def read_events(file: Path | str, columns: str = "txyp", time_unit: float | None
         raise DataError(file, "the file is empty.", 0)
     if suffix in RECORDINGS:
         return RECORDINGS[suffix](file)
-    return from_table(file, TABLES[suffix](file), columns, time_unit)
+    with np.errstate(all="ignore"):  # what is not finite is refused by name
+        return from_table(file, TABLES[suffix](file), columns, time_unit)
 
 
 def from_table(file: Path, table: "Table", columns: str, time_unit: float | None) -> Events:
@@ -133,8 +134,7 @@ def in_us(t: Array, time_unit: float | None) -> Array:
     if t.dtype.kind == "f":
         t = t.astype(np.float64)
     if time_unit is not None and t.dtype.kind in "iuf":
-        with np.errstate(over="ignore"):
-            return np.rint(t * np.float64(time_unit))
+        return np.rint(t * np.float64(time_unit))
     if t.dtype.kind == "f" and (broken := np.isfinite(t) & (t != np.floor(t))).any():
         first = int(broken.argmax())
         raise ValueError(

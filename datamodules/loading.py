@@ -78,7 +78,7 @@ def collate(samples: list[Sample]) -> Batch:
     sequences, labels = zip(*samples, strict=True)
     alike = len({len(sequence) for sequence in sequences}) == 1
     x = torch.stack(sequences, dim=1) if alike else pad_sequence(list(sequences))
-    by_step = isinstance(labels[0], Tensor)
+    by_step = np.ndim(labels[0]) == 1
     return x, torch.stack(labels, dim=1) if by_step else torch.tensor(labels)
 
 

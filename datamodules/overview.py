@@ -94,7 +94,12 @@ def folder_kind(root: Path) -> type[Any]:
 
 def survey(data: BaseDataModule) -> dict[str, Split]:
     """The numbers of every split of a data set that is set up."""
-    return {split: survey_split(data, data.splits[split].source) for split in ("train", "val", "test")}  # type: ignore[attr-defined]
+    return {split: survey_split(data, source_of(data.splits[split])) for split in ("train", "val", "test")}
+
+
+def source_of(split: Any) -> Any:
+    """What a split is made of: the samples as they are before their transform; of pairs, the recordings."""
+    return getattr(split, "events", split).source
 
 
 def survey_split(data: BaseDataModule, source: Any) -> Split:
@@ -118,7 +123,7 @@ def labels_of(source: Any) -> list[int]:
 def draw(data: BaseDataModule, file: Path) -> None:
     """Write a picture: a sample of each of the first classes over time, and how many samples the classes have."""
     split = data.splits["val"]  # as a network sees them in evaluation: not augmented
-    source = split.source  # type: ignore[attr-defined]
+    source = source_of(split)
     labels = labels_of(source) or [0] * len(source)
     rows = [labels.index(label) for label in sorted(set(labels))[:MOST_ROWS]]
     figure = Figure(figsize=(12, 1.8 * len(rows) + 2.4), layout="constrained")

@@ -14,7 +14,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from zoo.model import spiking_neurons
 
-MOST_CLASSES = 1024  # of a confusion matrix: for the 50,277 tokens of GPT-NeoX it would take 20 GB
+MOST_CLASSES = (
+    256  # of a confusion matrix: torchmetrics compares every answer with all of its cells, 2 GB for 1,024 tokens
+)
 
 
 class Plots(Callback):

@@ -159,14 +159,15 @@ def test_the_package_exports_every_data_module():
         assert issubclass(getattr(datamodules, name), BaseDataModule)
 
 
-@pytest.mark.parametrize("name", [n for n in datamodules.__all__ if hasattr(getattr(datamodules, n), "num_classes")])
+@pytest.mark.parametrize("name", [name for name in datamodules.__all__ if name != "BaseDataModule"])
 def test_the_constants_agree(name):
+    """Those that belong to the class; others follow from files and arguments."""
     cls = getattr(datamodules, name)
-    assert len(cls.label_names) == len(set(cls.label_names)) == cls.num_classes
-    if not hasattr(cls, "sensor_size"):  # else channels, mean and std follow from the representation
+    if isinstance(vars(cls).get("label_names"), tuple | list) and "num_classes" in vars(cls):
+        assert len(cls.label_names) == len(set(cls.label_names)) == cls.num_classes
+    if isinstance(vars(cls).get("mean"), tuple):
         assert len(cls.mean) == len(cls.std) == cls.in_chans
-    assert cls.__doc__
-    assert "Splits" in cls.__doc__
+    assert "split" in cls.__doc__.lower()
 
 
 def test_the_command_line_knows_short_names_and_inherited_arguments():

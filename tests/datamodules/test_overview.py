@@ -5,7 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import DigitsDataModule, EventFolderDataModule, ImageFolderDataModule, YinYangDataModule
+from datamodules import (
+    DigitsDataModule,
+    EventFolderDataModule,
+    ImageFolderDataModule,
+    StaticEventPairsDataModule,
+    YinYangDataModule,
+)
 from datamodules.overview import draw, find, picture, survey
 
 
@@ -45,6 +51,18 @@ def test_numbers_of_other_data():
     assert sum(split.samples for split in digits.values()) == 1797
     assert sum(digits["test"].classes.values()) == digits["test"].samples == 359
     assert not digits["test"].surveyed
+
+
+def test_numbers_of_pairs(folder, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for n in range(4):
+            Image.new("RGB", (8, 8), (n, 0, 0)).save(tmp_path / "images" / name / f"{n}.png")
+    images = ImageFolderDataModule(str(tmp_path / "images"), image_size=8, num_workers=0)
+    events = EventFolderDataModule(str(folder), num_workers=0)
+    splits = survey(ready(StaticEventPairsDataModule(events, images, num_workers=0)))
+    assert [split.samples for split in splits.values()] == [10, 3, 3]
+    assert len(splits["train"].surveyed) == 10
 
 
 @pytest.mark.parametrize("name", ["yin_yang", "YinYangDataModule", "yinyang", "Yin-Yang"])
