@@ -1,6 +1,7 @@
 """What all data sets of event recordings share: from a file to frames, cached, augmented, cut into windows."""
 
 import dataclasses
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -189,7 +190,8 @@ def described(part: Any) -> Any:
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         return [name, dataclasses.asdict(part)]
     if isinstance(part, nn.Module):
-        return [name, {key: value for key, value in vars(part).items() if not key.startswith("_")}]
+        fields = {key: value for key, value in vars(part).items() if not key.startswith("_")}
+        return [name, fields, *map(described, part.children())]
     return part
 
 
@@ -267,8 +269,8 @@ class EventDataModule(BaseDataModule, ABC):
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
             raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
         for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0, got {value}.")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
@@ -375,11 +377,12 @@ class EventDataModule(BaseDataModule, ABC):
             return []
         kept = []
         for begin, end, count in found.tolist():
+            stop = end if clip.stop is None else min(end, clip.stop)  # behind a clip may stand another one's events
             if count >= self.min_events:
-                kept.append(clip if self.window_ms is None else dataclasses.replace(clip, start=begin, stop=end))
+                kept.append(clip if self.window_ms is None else dataclasses.replace(clip, start=begin, stop=stop))
             else:
                 self.left_out.append(
-                    f"{clip.file} from {begin} to {end} µs: {count} events, fewer than {self.min_events}"
+                    f"{clip.file} from {begin} to {stop} µs: {count} events, fewer than {self.min_events}"
                 )
         return kept
 

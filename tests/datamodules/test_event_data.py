@@ -143,6 +143,20 @@ def test_windows_cover_a_recording_and_overlap_as_asked(root):
     assert begins[-1] + 40_000 > t[-1] > begins[-2] + 40_000  # the last window is needed, no further one
 
 
+def test_the_last_window_of_a_clip_ends_with_the_clip(root):
+    class Halves(Recorded):
+        def find(self):
+            halves = [Clip(root / "test/0.npy", 0, 0, 50_000), Clip(root / "test/0.npy", 1, 50_000, 100_000)]
+            return dict.fromkeys(("train", "val", "test"), halves)
+
+    data = Halves(root=str(root), cache_dir=str(root.parent / "cache"), window_ms=30.0, representation=Frames(1))
+    data.setup("fit")
+    found = [(label, x.sum().item()) for x, label in data.splits["test"]]
+    early = (recording(20)[:, 0] < 50_000).sum()
+    assert sum(count for label, count in found if label == 0) == early
+    assert sum(count for label, count in found if label == 1) == 200 - early
+
+
 def test_recordings_of_different_lengths_end_in_empty_steps(root):
     np.save(root / "test/1.npy", recording(21, duration=20_000))
     x, _ = next(iter(ready(root, representation=Frames(window_ms=10.0)).test_dataloader()))
@@ -223,8 +237,9 @@ def test_augmentation_is_for_training_and_differs_by_epoch(root):
         ({"window_ms": 0.0}, "window_ms is a time in ms and must be > 0, got 0.0"),
         ({"stride_ms": 5.0}, "stride_ms must be at most window_ms, .* got 5.0, None"),
         ({"stride_ms": 5.0, "window_ms": 4.0}, "stride_ms must be at most window_ms, or events are lost; got 5.0, 4.0"),
-        ({"min_events": -1}, "min_events must be at least 0, got -1"),
-        ({"cache_gb": float("nan")}, "cache_gb must be at least 0, got nan"),
+        ({"min_events": -1}, "min_events must be at least 0 and finite, got -1"),
+        ({"cache_gb": float("nan")}, "cache_gb must be at least 0 and finite, got nan"),
+        ({"cache_gb": float("inf")}, "cache_gb must be at least 0 and finite, got inf"),
         ({"on_error": "ignore"}, 'on_error must be "raise" or "skip", got \'ignore\''),
         ({"size": 13}, r"size must be at least 1 and at most the sensor's height and width, 12 x 16; got \(13, 13\)"),
     ],
@@ -266,6 +281,7 @@ def test_between_and_scaled():
 
 
 def test_descriptions_tell_parts_apart():
-    parts = [Frames(4), Frames(5), Halve(2), Halve(3), Late(), between, scaled, None, (1, 2)]
+    nested = [nn.Sequential(Halve(2)), nn.Sequential(Halve(3))]
+    parts = [Frames(4), Frames(5), Halve(2), Halve(3), *nested, Late(), between, scaled, None, (1, 2)]
     assert len({str(described(part)) for part in parts}) == len(parts)
     assert described(Halve(2)) == described(Halve(2))
