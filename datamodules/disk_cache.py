@@ -87,7 +87,7 @@ class Cache:
         self.unchecked = 0
         found = []
         for file in self.folder.glob("??/*"):
-            with suppress(FileNotFoundError):  # another process removes, too
+            with suppress(OSError):  # another process removes, too
                 found.append((file.stat().st_mtime_ns, file.stat().st_size, file))
         total = sum(size for _, size, _ in found)
         if total <= self.limit:
@@ -95,8 +95,9 @@ class Cache:
         for _, size, file in sorted(found):
             if total <= 0.9 * self.limit:
                 break
-            file.unlink(missing_ok=True)
-            total -= size
+            with suppress(PermissionError):  # of a folder that is shared, others' files stay
+                file.unlink(missing_ok=True)
+                total -= size
 
 
 def narrowed(array: NDArray[Any]) -> NDArray[Any]:
