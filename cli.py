@@ -204,6 +204,7 @@ def data(name: str, root: str | None = None, show: bool = False, output: str = "
     from datamodules.overview import draw, find, survey
 
     module = find(name, root)
+    module.prepare_data()
     module.setup("fit")
     console = Console()
     for table in data_tables(name, module, survey(module)):

@@ -208,6 +208,14 @@ def test_data_shows_numbers_and_a_picture(tmp_path, capsys):
     assert "no DataModule" in fails(["data", "nothing"], capsys)
 
 
+def test_data_downloads_what_is_missing(tmp_path, capsys, monkeypatch):
+    def fetch(data):
+        raise OSError("no network here")
+
+    monkeypatch.setattr("datamodules.nmnist.NMNISTDataModule.fetch", fetch)
+    assert "no network here" in fails(["data", "nmnist", "--root", str(tmp_path)], capsys)
+
+
 # Bad input, before any training ---------------------------------------------------------------------------------------
 
 CE = ["fit", "--config", str(ROOT / "configs/digits/student_ce.yaml"), "--run", "unused"]
