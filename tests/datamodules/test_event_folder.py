@@ -103,7 +103,7 @@ def test_a_given_sensor(tmp_path):
         list(ready(tmp_path / "data", sensor_size=(10, 10, 2)).test_dataloader())
 
 
-@pytest.mark.parametrize("size", [(0, 10, 2), (10, -1, 2), (10, 10, 3), (40_000, 10, 2)])
+@pytest.mark.parametrize("size", [(0, 10, 2), (10, -1, 2), (10, 10, 3), (40_000, 10, 2), (10, 10)])
 def test_sensors_that_cannot_be(tmp_path, size):
     write(tmp_path / "data", left=3, right=3)
     with pytest.raises(ValueError, match=rf"sensor_size is \(width, height, polarities 1 or 2\) .* got \({size[0]},"):
