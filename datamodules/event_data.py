@@ -264,8 +264,8 @@ class EventDataModule(BaseDataModule, ABC):
         super().__init__(**kwargs)
         stride_ms = window_ms if stride_ms is None else stride_ms
         for name, value in (("window_ms", window_ms), ("stride_ms", stride_ms)):
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is a time in ms and must be > 0, got {value}.")
+            if value is not None and not 1e-3 <= value <= 1e12:
+                raise ValueError(f"{name} is a time in ms and must be 0.001 (1 µs) to 1e12, got {value}.")
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
             raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
         for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):

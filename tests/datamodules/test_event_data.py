@@ -234,7 +234,8 @@ def test_augmentation_is_for_training_and_differs_by_epoch(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window_ms": 0.0}, "window_ms is a time in ms and must be > 0, got 0.0"),
+        ({"window_ms": 0.0}, r"window_ms is a time in ms and must be 0\.001 \(1 µs\) to 1e12, got 0.0"),
+        ({"window_ms": 1.0, "stride_ms": 1e-4}, r"stride_ms is a time in ms and must be 0\.001 .* got 0\.0001"),
         ({"stride_ms": 5.0}, "stride_ms must be at most window_ms, .* got 5.0, None"),
         ({"stride_ms": 5.0, "window_ms": 4.0}, "stride_ms must be at most window_ms, or events are lost; got 5.0, 4.0"),
         ({"min_events": -1}, "min_events must be at least 0 and finite, got -1"),
