@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 import zoo
-from cli import RUN_COMMANDS, VERBS, main
+from cli import RUN_COMMANDS, VERBS, events_as, main
 
 ROOT = Path(__file__).parents[1]
 
@@ -196,6 +196,12 @@ def test_finetune_on_recordings(tmp_path, capsys):
     assert settings["size"] == [16, 16]
     assert zoo.create_model(str(tmp_path / "second")).pretrained_cfg["label_names"] == ["left", "right"]
     assert "test/acc" in capsys.readouterr().out
+
+
+def test_clouds_are_not_scaled_to_their_number_of_points():
+    frames, clouds = (zoo.create_model(name) for name in ("sew_dvs_tiny", "spikepoint_tiny"))
+    assert events_as("sew_dvs_tiny", frames, None) == {"data.size": list(frames.pretrained_cfg["input_size"][1:])}
+    assert events_as("spikepoint_tiny", clouds, None) == {}
 
 
 def test_data_shows_numbers_and_a_picture(tmp_path, capsys):
