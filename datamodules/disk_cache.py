@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -120,6 +121,15 @@ def code() -> str:
     """A hash of the sources of this folder: changed code never meets what older code has kept."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.blake2b(b"".join(source.read_bytes() for source in sources), digest_size=8).hexdigest()
+
+
+@cache
+def code_of(module: str) -> str:
+    """A hash of the source of a module outside of this folder, such as a filter of the user's; "" where it has none."""
+    source = getattr(sys.modules.get(module), "__file__", None)
+    if source is None or Path(source).parent == Path(__file__).parent:  # `code` has those of this folder
+        return ""
+    return hashlib.blake2b(Path(source).read_bytes(), digest_size=8).hexdigest()
 
 
 def default_folder(kind: str) -> Path:

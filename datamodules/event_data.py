@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .base import BaseDataModule
-from .disk_cache import Arrays, Cache, default_folder, key_of
+from .disk_cache import Arrays, Cache, code_of, default_folder, key_of
 from .event_augmentation import EventMix
 from .event_files import read_events
 from .events import DataError, Events, SensorSize
@@ -181,10 +181,11 @@ def scaled(events: Events, old: SensorSize, new: SensorSize) -> Events:
 
 
 def described(part: Any) -> Any:
-    """What tells a part of the reading from another one: its name and its numbers."""
-    name = f"{type(part).__module__}.{type(part).__qualname__}"
-    if callable(part) and hasattr(part, "__qualname__"):  # a function
-        return f"{part.__module__}.{part.__qualname__}"
+    """What tells a part of the reading from another one: its name, its code and its numbers."""
+    kind = part if callable(part) and hasattr(part, "__qualname__") else type(part)  # a function, or the class
+    name = f"{kind.__module__}.{kind.__qualname__} {code_of(kind.__module__)}"
+    if kind is part:
+        return name
     if isinstance(part, partial):
         return [described(part.func), part.args, part.keywords]
     if dataclasses.is_dataclass(part) and not isinstance(part, type):

@@ -1,11 +1,14 @@
 """From recordings on disk to batches: what is read, cut, cached, augmented and left out."""
 
+import sys
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from datamodules.disk_cache import Cache
+from datamodules.disk_cache import Cache, code_of
 from datamodules.event_data import Clip, EventDataModule, between, described, facts, scaled
 from datamodules.events import DataError, Events
 from datamodules.frames import Frames
@@ -286,3 +289,14 @@ def test_descriptions_tell_parts_apart():
     parts = [Frames(4), Frames(5), Halve(2), Halve(3), *nested, Late(), between, scaled, None, (1, 2)]
     assert len({str(described(part)) for part in parts}) == len(parts)
     assert described(Halve(2)) == described(Halve(2))
+
+
+def test_the_code_of_a_filter_of_the_users_own_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for kept in ("events[::2]", "events[::3]"):
+        (tmp_path / "my_filters.py").write_text(f"def thin(events):\n    return {kept}\n")
+        monkeypatch.delitem(sys.modules, "my_filters", raising=False)
+        code_of.cache_clear()  # a new process
+        found.append(described(import_module("my_filters").thin))
+    assert found[0] != found[1]
