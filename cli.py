@@ -204,6 +204,7 @@ def data(name: str, root: str | None = None, show: bool = False, output: str = "
     from datamodules.overview import draw, find, survey
 
     module = find(name, root)
+    module.prepare_data()
     module.setup("fit")
     console = Console()
     for table in data_tables(name, module, survey(module)):
@@ -281,8 +282,8 @@ def finetune(
     if data is None:
         raise ValueError("finetune needs --data FOLDER, with one sub-folder of images or recordings per class.")
     events = folder_kind(Path(data)).__name__ == "EventFolderDataModule"
-    cfg = zoo.create_model(name, pretrained=True, registry=registry).pretrained_cfg
-    how = events_as(name, cfg, registry) if events else images_as(cfg)
+    model = zoo.create_model(name, pretrained=True, registry=registry)
+    how = events_as(name, model, registry) if events else images_as(model.pretrained_cfg)
     if registry is not None:
         name = f"local-dir:{zoo.pull(name, registry=registry)}"
     run = run or str(Path("runs/finetune") / Path(data).resolve().name)
@@ -309,7 +310,7 @@ def images_as(cfg: dict[str, Any]) -> dict[str, Any]:
     return {"data.image_size": size, "data.in_chans": channels, **statistics}
 
 
-def events_as(name: str, cfg: dict[str, Any], registry: str | None) -> dict[str, Any]:
+def events_as(name: str, model: Any, registry: str | None) -> dict[str, Any]:
     """Recordings as a checkpoint knows them: size, and the representation of its recipe."""
     import json
 
@@ -317,7 +318,8 @@ def events_as(name: str, cfg: dict[str, Any], registry: str | None) -> dict[str,
 
     settings = recorded_recipe(name, registry).get("data", {}).get("init_args", {})
     known = {"data.representation": json.dumps(settings["representation"])} if settings.get("representation") else {}
-    return {"data.size": list(cfg["input_size"][1:]), **known}
+    clouds = getattr(model, "sequence_ndim", 5) == 4  # they have no pixels
+    return known if clouds else {"data.size": list(model.pretrained_cfg["input_size"][1:]), **known}
 
 
 VERBS: dict[str, Any] = {

@@ -8,7 +8,6 @@ again and again, no loading, no logging). Data are no bottleneck if the later pa
 """
 
 import argparse
-import shutil
 import statistics
 import tempfile
 import time
@@ -76,8 +75,6 @@ def main() -> None:
             later = samples_per_second(data, 3)
             parallel = samples_per_second(made(recipe, args.root, cache, 2), 3)
             x, y = next(iter(data.train_dataloader()))
-            shutil.rmtree(cache, ignore_errors=True)
-            Path(cache).mkdir()
         name = settings.get("model") or settings["student"]
         arguments = settings.get("model_args") or settings.get("student_args") or {}
         model = zoo.create_model(name, num_classes=data.num_classes, in_chans=data.in_chans, **arguments)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .event_data import Clip
-from .published_events import Layout, PublishedEventDataModule, class_splits, hold_out, recordings
+from .published_events import Layout, PublishedEventDataModule, class_splits, hold_out, number, recordings
 
 CLASSES = tuple("abcdefghiklmnopqrstuvwxy")
 
@@ -47,5 +47,5 @@ class ASLDVSDataModule(PublishedEventDataModule):
     def find(self) -> dict[str, list[Clip]]:
         """The files, by letter and number."""
         folder = self.folder
-        classes = [hold_out(recordings(folder / name, (".mat",)), 0.2) for name in CLASSES]
+        classes = [hold_out(sorted(recordings(folder / name, (".mat",)), key=number), 0.2) for name in CLASSES]
         return class_splits(classes, self.val_fraction)

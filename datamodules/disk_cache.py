@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -87,7 +88,7 @@ class Cache:
         self.unchecked = 0
         found = []
         for file in self.folder.glob("??/*"):
-            with suppress(FileNotFoundError):  # another process removes, too
+            with suppress(OSError):  # another process removes, too
                 found.append((file.stat().st_mtime_ns, file.stat().st_size, file))
         total = sum(size for _, size, _ in found)
         if total <= self.limit:
@@ -95,8 +96,9 @@ class Cache:
         for _, size, file in sorted(found):
             if total <= 0.9 * self.limit:
                 break
-            file.unlink(missing_ok=True)
-            total -= size
+            with suppress(PermissionError):  # of a folder that is shared, others' files stay
+                file.unlink(missing_ok=True)
+                total -= size
 
 
 def narrowed(array: NDArray[Any]) -> NDArray[Any]:
@@ -119,6 +121,15 @@ def code() -> str:
     """A hash of the sources of this folder: changed code never meets what older code has kept."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.blake2b(b"".join(source.read_bytes() for source in sources), digest_size=8).hexdigest()
+
+
+@cache
+def code_of(module: str) -> str:
+    """A hash of the source of a module outside of this folder, such as a filter of the user's; "" where it has none."""
+    source = getattr(sys.modules.get(module), "__file__", None)
+    if source is None or Path(source).parent == Path(__file__).parent:  # `code` has those of this folder
+        return ""
+    return hashlib.blake2b(Path(source).read_bytes(), digest_size=8).hexdigest()
 
 
 def default_folder(kind: str) -> Path:

@@ -1,6 +1,7 @@
 """What all data sets of event recordings share: from a file to frames, cached, augmented, cut into windows."""
 
 import dataclasses
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from .base import BaseDataModule
-from .disk_cache import Arrays, Cache, default_folder, key_of
+from .disk_cache import Arrays, Cache, code_of, default_folder, key_of
 from .event_augmentation import EventMix
 from .event_files import read_events
 from .events import DataError, Events, SensorSize
@@ -180,16 +181,18 @@ def scaled(events: Events, old: SensorSize, new: SensorSize) -> Events:
 
 
 def described(part: Any) -> Any:
-    """What tells a part of the reading from another one: its name and its numbers."""
-    name = f"{type(part).__module__}.{type(part).__qualname__}"
-    if callable(part) and hasattr(part, "__qualname__"):  # a function
-        return f"{part.__module__}.{part.__qualname__}"
+    """What tells a part of the reading from another one: its name, its code and its numbers."""
+    kind = part if callable(part) and hasattr(part, "__qualname__") else type(part)  # a function, or the class
+    name = f"{kind.__module__}.{kind.__qualname__} {code_of(kind.__module__)}"
+    if kind is part:
+        return name
     if isinstance(part, partial):
         return [described(part.func), part.args, part.keywords]
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         return [name, dataclasses.asdict(part)]
     if isinstance(part, nn.Module):
-        return [name, {key: value for key, value in vars(part).items() if not key.startswith("_")}]
+        fields = {key: value for key, value in vars(part).items() if not key.startswith("_")}
+        return [name, fields, *map(described, part.children())]
     return part
 
 
@@ -262,13 +265,13 @@ class EventDataModule(BaseDataModule, ABC):
         super().__init__(**kwargs)
         stride_ms = window_ms if stride_ms is None else stride_ms
         for name, value in (("window_ms", window_ms), ("stride_ms", stride_ms)):
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is a time in ms and must be > 0, got {value}.")
+            if value is not None and not 1e-3 <= value <= 1e12:
+                raise ValueError(f"{name} is a time in ms and must be 0.001 (1 µs) to 1e12, got {value}.")
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
             raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
         for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0, got {value}.")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
         mixed = [name for name in ("mixup", "cutmix", "eventmix") if {**kwargs, "eventmix": eventmix}.get(name, 0) > 0]
@@ -378,11 +381,12 @@ class EventDataModule(BaseDataModule, ABC):
             return []
         kept = []
         for begin, end, count in found.tolist():
+            stop = end if clip.stop is None else min(end, clip.stop)  # behind a clip may stand another one's events
             if count >= self.min_events:
-                kept.append(clip if self.window_ms is None else dataclasses.replace(clip, start=begin, stop=end))
+                kept.append(clip if self.window_ms is None else dataclasses.replace(clip, start=begin, stop=stop))
             else:
                 self.left_out.append(
-                    f"{clip.file} from {begin} to {end} µs: {count} events, fewer than {self.min_events}"
+                    f"{clip.file} from {begin} to {stop} µs: {count} events, fewer than {self.min_events}"
                 )
         return kept
 

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .class_folders import class_names, find_splits, read_split_file
+from .class_folders import Files, class_names, find_splits, read_split_file
 from .event_data import Clip, EventDataModule, facts, read_clip
 from .event_files import SUFFIXES
 from .events import DataError, SensorSize
@@ -33,8 +33,8 @@ class EventFolderDataModule(EventDataModule):
 
     Raises:
         FileNotFoundError: If `root`, `split_file` or a file it names does not exist.
-        ValueError: If there are no recordings, fewer than two classes, a class without a recording in some split, or an
-            argument out of range.
+        ValueError: If there are no recordings, fewer than two classes, a class without a recording in some split, a
+            recording in two formats, or an argument out of range.
         DataError: If a file cannot be read.
     """
 
@@ -57,6 +57,7 @@ class EventFolderDataModule(EventDataModule):
             raise FileNotFoundError(f"root: there is no folder {self.root.absolute()}.")
         if split_file is None:
             self.files = find_splits(self.root, SUFFIXES, val_fraction, test_fraction)
+            refuse_copies(self.files)
         else:
             self.files = read_split_file(Path(split_file), self.root)
         self.label_names = class_names(self.files)
@@ -84,8 +85,20 @@ class EventFolderDataModule(EventDataModule):
         return width, height, 2
 
 
+def refuse_copies(splits: dict[str, Files]) -> None:
+    """Raise a ValueError if a recording is there in two formats: one may be in training, the other in the test."""
+    seen: dict[Path, Path] = {}
+    for file in (file for files in splits.values() for file, _ in files):
+        other = seen.setdefault(file.with_suffix(""), file)
+        if other != file:
+            raise ValueError(
+                f"{file} and {other.name} seem to be one recording in two formats, which may come into two splits. "
+                "Remove one of them, or rename it if it is another recording."
+            )
+
+
 def check_sensor_size(size: SensorSize) -> SensorSize:
     """Raise a ValueError unless all of (W, H, P) are possible."""
-    if not (min(size) >= 1 and max(size[:2]) <= 2**15 and size[2] <= 2):
+    if not (len(size) == 3 and min(size) >= 1 and max(size[:2]) <= 2**15 and size[2] <= 2):
         raise ValueError(f"sensor_size is (width, height, polarities 1 or 2) in pixels, each at least 1; got {size}.")
     return size

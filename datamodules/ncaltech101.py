@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .event_data import Clip
-from .published_events import Layout, PublishedEventDataModule, class_splits, hold_out, recordings
+from .published_events import Layout, PublishedEventDataModule, class_splits, hold_out, number, recordings
 
 NAMES = """
 BACKGROUND_Google Faces_easy Leopards Motorbikes accordion airplanes anchor ant barrel bass beaver binocular bonsai
@@ -63,5 +63,5 @@ class NCaltech101DataModule(PublishedEventDataModule):
     def find(self) -> dict[str, list[Clip]]:
         """The files, by class and number."""
         folder = self.folder
-        classes = [hold_out(recordings(folder / name, (".bin",)), 0.1) for name in CLASSES]
+        classes = [hold_out(sorted(recordings(folder / name, (".bin",)), key=number), 0.1) for name in CLASSES]
         return class_splits(classes, self.val_fraction)

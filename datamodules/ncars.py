@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .event_data import Clip
-from .published_events import Layout, PublishedEventDataModule, class_splits, recordings
+from .published_events import Layout, PublishedEventDataModule, class_splits, number, recordings
 
 CLASSES = ("background", "cars")
 PARTS = ("n-cars_train", "n-cars_test")
@@ -44,8 +44,13 @@ class NCARSDataModule(PublishedEventDataModule):
     def find(self) -> dict[str, list[Clip]]:
         """The files, by class and number."""
         train, test = (inner(self.folder / name) for name in PARTS)
-        classes = [(recordings(train / name, (".dat",)), recordings(test / name, (".dat",))) for name in CLASSES]
+        classes = [(by_number(train / name), by_number(test / name)) for name in CLASSES]
         return class_splits(classes, self.val_fraction)
+
+
+def by_number(folder: Path) -> list[Path]:
+    """The recordings of a class."""
+    return sorted(recordings(folder, (".dat",)), key=number)
 
 
 def inner(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
@@ -22,6 +22,7 @@ from .event_data import Facts, Recordings, facts
 from .event_files import SUFFIXES
 from .events import Events
 
+NOTES = {".txt", ".csv"}  # endings of recordings that beside images are notes, captions or boxes
 MOST_SURVEYED = 500  # recordings of a split whose events are counted
 MOST_ROWS, MOST_FRAMES, MOST_BARS, MOST_DOTS = 4, 8, 40, 20_000  # of a picture
 ON, OFF = "#c0392b", "#2471a3"
@@ -55,9 +56,9 @@ def find(name: str, root: str | None = None) -> BaseDataModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(BaseDataModule, "data")
     if name.endswith(".yaml"):
-        settings = yaml.safe_load(Path(name).read_text(encoding="utf-8"))["data"]
+        settings = recipe_data(Path(name))
     else:
-        modules = {module.removesuffix("DataModule").lower(): module for module in datamodules.__all__}
+        modules = {module.removesuffix("DataModule").lower(): module for module in datamodules.__all__[1:]}
         short = name.removesuffix("DataModule").lower().replace("_", "").replace("-", "")
         if short not in modules:
             close = difflib.get_close_matches(short, modules, n=3)
@@ -66,7 +67,25 @@ def find(name: str, root: str | None = None) -> BaseDataModule:
         settings = {"class_path": modules[short]}
     if root is not None:
         settings.setdefault("init_args", {})["root"] = root
-    return parser.instantiate_classes(parser.parse_object({"data": settings})).data
+    try:
+        return parser.instantiate_classes(parser.parse_object({"data": settings})).data
+    except ArgumentError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def recipe_data(recipe: Path) -> dict[str, Any]:
+    """The section `data` of a recipe.
+
+    Raises:
+        ValueError: If it is no YAML, or has no such section.
+    """
+    try:
+        settings = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{recipe}: this is no YAML: {error}") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
+        raise ValueError(f"{recipe}: a recipe must have a section data with class_path and init_args.")
+    return settings["data"]
 
 
 def folder_kind(root: Path) -> type[Any]:
@@ -84,6 +103,8 @@ def folder_kind(root: Path) -> type[Any]:
     files = (path for path in root.glob("*/**/*") if path.is_file() and not path.name.startswith("."))
     endings = {path.suffix.lower() for path in files}
     kinds = {EventFolderDataModule: endings & {*SUFFIXES}, ImageFolderDataModule: endings & {*IMG_EXTENSIONS}}
+    if kinds[ImageFolderDataModule]:
+        kinds[EventFolderDataModule] -= NOTES
     if sum(map(bool, kinds.values())) != 1:
         raise ValueError(
             f"{root} must have recordings ({', '.join(SUFFIXES)}) or images ({', '.join(IMG_EXTENSIONS)}) in it, and "

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 import zoo
-from cli import RUN_COMMANDS, VERBS, main
+from cli import RUN_COMMANDS, VERBS, events_as, main
 
 ROOT = Path(__file__).parents[1]
 
@@ -198,6 +198,12 @@ def test_finetune_on_recordings(tmp_path, capsys):
     assert "test/acc" in capsys.readouterr().out
 
 
+def test_clouds_are_not_scaled_to_their_number_of_points():
+    frames, clouds = (zoo.create_model(name) for name in ("sew_dvs_tiny", "spikepoint_tiny"))
+    assert events_as("sew_dvs_tiny", frames, None) == {"data.size": list(frames.pretrained_cfg["input_size"][1:])}
+    assert events_as("spikepoint_tiny", clouds, None) == {}
+
+
 def test_data_shows_numbers_and_a_picture(tmp_path, capsys):
     main(["data", "yin_yang", "--show", "--output", str(tmp_path / "picture.png")])
     printed = capsys.readouterr().out
@@ -206,6 +212,14 @@ def test_data_shows_numbers_and_a_picture(tmp_path, capsys):
     with Image.open(tmp_path / "picture.png") as image:
         assert image.width > 500
     assert "no DataModule" in fails(["data", "nothing"], capsys)
+
+
+def test_data_downloads_what_is_missing(tmp_path, capsys, monkeypatch):
+    def fetch(data):
+        raise OSError("no network here")
+
+    monkeypatch.setattr("datamodules.nmnist.NMNISTDataModule.fetch", fetch)
+    assert "no network here" in fails(["data", "nmnist", "--root", str(tmp_path)], capsys)
 
 
 # Bad input, before any training ---------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """The split of ASL-DVS; reading is tested with all published sets."""
 
+import pytest
+
 from datamodules import ASLDVSDataModule
 from datamodules.published_events import number
 
 
-def test_each_letter_is_cut_into_blocks(tmp_path):
+@pytest.mark.parametrize("digits", [4, 1])
+def test_each_letter_is_cut_into_blocks(tmp_path, digits):
     for letter in ASLDVSDataModule.label_names:
         (tmp_path / letter).mkdir()
         for i in range(1, 51):
-            (tmp_path / letter / f"{letter}_{i:04d}.mat").touch()
+            (tmp_path / letter / f"{letter}_{i:0{digits}d}.mat").touch()
     found = ASLDVSDataModule(root=str(tmp_path)).find()
     for letter in "ay":
         train, val, test = (

@@ -107,6 +107,17 @@ def test_the_limit_holds_and_the_least_recently_used_goes(tmp_path):
     assert cache.get("0001") is None
 
 
+def test_files_that_others_own_stay(tmp_path, monkeypatch):
+    def forbidden(file, missing_ok=False):
+        raise PermissionError(file)
+
+    cache = Cache(tmp_path, 1000)
+    monkeypatch.setattr(Path, "unlink", forbidden)
+    for key in ("aaaa", "bbbb"):
+        cache.put(key, {"x": np.random.default_rng(0).random(100)})
+    assert cache.get("aaaa") is not None
+
+
 def test_no_cache(tmp_path):
     cache = Cache(tmp_path / "none", 0)
     cache.put("abcd", {"x": np.arange(3)})

@@ -1,11 +1,14 @@
 """From recordings on disk to batches: what is read, cut, cached, augmented and left out."""
 
+import sys
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from datamodules.disk_cache import Cache
+from datamodules.disk_cache import Cache, code_of
 from datamodules.event_clouds import Cloud
 from datamodules.event_data import Clip, EventDataModule, between, described, facts, scaled
 from datamodules.events import DataError, Events
@@ -144,6 +147,20 @@ def test_windows_cover_a_recording_and_overlap_as_asked(root):
     assert begins[-1] + 40_000 > t[-1] > begins[-2] + 40_000  # the last window is needed, no further one
 
 
+def test_the_last_window_of_a_clip_ends_with_the_clip(root):
+    class Halves(Recorded):
+        def find(self):
+            halves = [Clip(root / "test/0.npy", 0, 0, 50_000), Clip(root / "test/0.npy", 1, 50_000, 100_000)]
+            return dict.fromkeys(("train", "val", "test"), halves)
+
+    data = Halves(root=str(root), cache_dir=str(root.parent / "cache"), window_ms=30.0, representation=Frames(1))
+    data.setup("fit")
+    found = [(label, x.sum().item()) for x, label in data.splits["test"]]
+    early = (recording(20)[:, 0] < 50_000).sum()
+    assert sum(count for label, count in found if label == 0) == early
+    assert sum(count for label, count in found if label == 1) == 200 - early
+
+
 def test_recordings_of_different_lengths_end_in_empty_steps(root):
     np.save(root / "test/1.npy", recording(21, duration=20_000))
     x, _ = next(iter(ready(root, representation=Frames(window_ms=10.0)).test_dataloader()))
@@ -221,11 +238,13 @@ def test_augmentation_is_for_training_and_differs_by_epoch(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window_ms": 0.0}, "window_ms is a time in ms and must be > 0, got 0.0"),
+        ({"window_ms": 0.0}, r"window_ms is a time in ms and must be 0\.001 \(1 µs\) to 1e12, got 0.0"),
+        ({"window_ms": 1.0, "stride_ms": 1e-4}, r"stride_ms is a time in ms and must be 0\.001 .* got 0\.0001"),
         ({"stride_ms": 5.0}, "stride_ms must be at most window_ms, .* got 5.0, None"),
         ({"stride_ms": 5.0, "window_ms": 4.0}, "stride_ms must be at most window_ms, or events are lost; got 5.0, 4.0"),
-        ({"min_events": -1}, "min_events must be at least 0, got -1"),
-        ({"cache_gb": float("nan")}, "cache_gb must be at least 0, got nan"),
+        ({"min_events": -1}, "min_events must be at least 0 and finite, got -1"),
+        ({"cache_gb": float("nan")}, "cache_gb must be at least 0 and finite, got nan"),
+        ({"cache_gb": float("inf")}, "cache_gb must be at least 0 and finite, got inf"),
         ({"on_error": "ignore"}, 'on_error must be "raise" or "skip", got \'ignore\''),
         ({"mixup": 0.2, "representation": Cloud(8)}, r"mixup mixes frames, and Cloud\(.* gives none"),
         ({"eventmix": 0.2, "representation": Cloud(8)}, r"eventmix mixes frames"),
@@ -269,6 +288,18 @@ def test_between_and_scaled():
 
 
 def test_descriptions_tell_parts_apart():
-    parts = [Frames(4), Frames(5), Halve(2), Halve(3), Late(), between, scaled, None, (1, 2)]
+    nested = [nn.Sequential(Halve(2)), nn.Sequential(Halve(3))]
+    parts = [Frames(4), Frames(5), Halve(2), Halve(3), *nested, Late(), between, scaled, None, (1, 2)]
     assert len({str(described(part)) for part in parts}) == len(parts)
     assert described(Halve(2)) == described(Halve(2))
+
+
+def test_the_code_of_a_filter_of_the_users_own_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for kept in ("events[::2]", "events[::3]"):
+        (tmp_path / "my_filters.py").write_text(f"def thin(events):\n    return {kept}\n")
+        monkeypatch.delitem(sys.modules, "my_filters", raising=False)
+        code_of.cache_clear()  # a new process
+        found.append(described(import_module("my_filters").thin))
+    assert found[0] != found[1]

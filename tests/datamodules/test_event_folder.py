@@ -103,7 +103,7 @@ def test_a_given_sensor(tmp_path):
         list(ready(tmp_path / "data", sensor_size=(10, 10, 2)).test_dataloader())
 
 
-@pytest.mark.parametrize("size", [(0, 10, 2), (10, -1, 2), (10, 10, 3), (40_000, 10, 2)])
+@pytest.mark.parametrize("size", [(0, 10, 2), (10, -1, 2), (10, 10, 3), (40_000, 10, 2), (10, 10)])
 def test_sensors_that_cannot_be(tmp_path, size):
     write(tmp_path / "data", left=3, right=3)
     with pytest.raises(ValueError, match=rf"sensor_size is \(width, height, polarities 1 or 2\) .* got \({size[0]},"):
@@ -155,3 +155,10 @@ def test_mixing_recordings(tmp_path):
     torch.testing.assert_close(target.sum(1), torch.ones(4))
     assert len(ready(tmp_path / "data", eventmix=1.0, mixup=0.2, cutmix=1.0).mixes()) == 3
     assert not ready(tmp_path / "data").mixes()
+
+
+def test_a_recording_in_two_formats_would_be_in_two_splits(tmp_path):
+    root = write(tmp_path / "data", left=4, right=4)
+    np.savez(root / "left/00.npz", recording(0))
+    with pytest.raises(ValueError, match=r"left/00\.np.* and 00\.np.* seem to be one recording in two formats"):
+        folder(root)

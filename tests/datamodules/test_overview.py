@@ -84,6 +84,7 @@ def test_images_are_told_from_recordings(tmp_path, folder):
         (tmp_path / "images" / name).mkdir(parents=True)
         for n in range(4):
             Image.new("RGB", (8, 8), (n, 0, 0)).save(tmp_path / "images" / name / f"{n}.png")
+    (tmp_path / "images/x/notes.txt").write_text("A text beside images is no recording.")
     data = ready(find(str(tmp_path / "images")))
     assert isinstance(data, ImageFolderDataModule)
     assert survey(data)["train"].classes == {"x": 2, "y": 2}
@@ -95,6 +96,26 @@ def test_images_are_told_from_recordings(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="found files ending in nothing"):
         find(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("data: [", "this is no YAML"),
+        ("model: 3", "must have a section data"),
+        ("data: nmnist", "must have a section data"),
+        ("data: {class_path: YinYangDataModule, init_args: {train_siz: 60}}", "train_siz"),
+    ],
+)
+def test_wrong_recipes(tmp_path, recipe, message):
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    with pytest.raises(ValueError, match=rf"(?s)recipe\.yaml: .*{message}"):
+        find(str(tmp_path / "recipe.yaml"))
+
+
+def test_a_root_for_data_that_have_none():
+    with pytest.raises(ValueError, match="(?s)digits: .*root"):
+        find("digits", "data")
 
 
 def test_no_such_data_set():
