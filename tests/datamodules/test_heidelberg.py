@@ -44,7 +44,7 @@ def root(tmp_path):
 
 def test_samples_come_back_as_written(tmp_path, root):
     rows = write(root / "SHD/shd_train.h5", seed=5)
-    data = SHDDataModule(root=str(root), dt=2.0, num_workers=0)
+    data = SHDDataModule(str(root), dt=2.0, num_workers=0)
     data.setup("fit")
     assert {split: len(source) for split, source in data.splits.items()} == {"train": 16, "val": 8, "test": 7}
     for split, members in (("train", [i for i in range(24) if i % 3 < 2]), ("val", range(2, 24, 3))):
