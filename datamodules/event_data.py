@@ -269,6 +269,10 @@ class EventDataModule(BaseDataModule, ABC):
         for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}.")
+        chosen = {"mixup": self.mixup, "cutmix": self.cutmix, "eventmix": eventmix}
+        if representation and representation.sequence_ndim != 5 and any(chosen.values()):
+            mixing = " and ".join(name for name, alpha in chosen.items() if alpha)
+            raise ValueError(f"{mixing} mixes frames; {type(representation).__name__} gives none. Leave it off.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
