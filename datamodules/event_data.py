@@ -272,11 +272,12 @@ class EventDataModule(BaseDataModule, ABC):
         for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
+        chosen = {"mixup": self.mixup, "cutmix": self.cutmix, "eventmix": eventmix}
+        if representation and representation.sequence_ndim != 5 and any(chosen.values()):
+            mixing = " and ".join(name for name, alpha in chosen.items() if alpha)
+            raise ValueError(f"{mixing} mixes frames; {type(representation).__name__} gives none. Leave it off.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
-        mixed = [name for name in ("mixup", "cutmix", "eventmix") if {**kwargs, "eventmix": eventmix}.get(name, 0) > 0]
-        if mixed and representation is not None and representation.sequence_ndim != 5:
-            raise ValueError(f"{mixed[0]} mixes frames, and {representation} gives none. Leave it at 0.")
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
         self.filters, self.augmentation, self.eventmix = filters, augmentation, eventmix
         self.window_ms, self.stride_ms, self.min_events, self.on_error = window_ms, stride_ms, min_events, on_error

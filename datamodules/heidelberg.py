@@ -73,6 +73,7 @@ class SHDDataModule(HeidelbergDataModule):
     `spikes/units`, rows of different lengths; `labels`; `extra/keys`, `extra/speaker`.
 
     Args:
+        root: Folder of the data.
         duration: Length of a trial, ms; Bittar and Garner 2022 give all samples 1.4 s.
         val_speakers: Speakers of validation.
         kwargs: Arguments of `SpikeTrainDataModule`.
@@ -90,8 +91,10 @@ class SHDDataModule(HeidelbergDataModule):
     title = "SHD"
     parts = ("train", "test")
 
-    def __init__(self, duration: float = 1400.0, val_speakers: Sequence[int] = (11,), **kwargs: Any) -> None:
-        super().__init__(duration=duration, **kwargs)
+    def __init__(
+        self, root: str = "data", duration: float = 1400.0, val_speakers: Sequence[int] = (11,), **kwargs: Any
+    ) -> None:
+        super().__init__(root, duration=duration, **kwargs)
         if not val_speakers or len(set(val_speakers)) < len(val_speakers):
             raise ValueError(f"val_speakers must be one speaker or several, nobody twice, got {list(val_speakers)}.")
         self.val_speakers = tuple(val_speakers)
@@ -119,6 +122,7 @@ class SSCDataModule(HeidelbergDataModule):
     root. Format and source: `SHDDataModule`. Expect 4 bytes a spike in memory: a few GB.
 
     Args:
+        root: Folder of the data.
         duration: Length of a trial, ms; the recordings of Speech Commands last a second.
         kwargs: Arguments of `SpikeTrainDataModule`.
 
@@ -132,8 +136,8 @@ class SSCDataModule(HeidelbergDataModule):
     title = "SSC"
     parts = ("train", "valid", "test")
 
-    def __init__(self, duration: float = 1000.0, **kwargs: Any) -> None:
-        super().__init__(duration=duration, **kwargs)
+    def __init__(self, root: str = "data", duration: float = 1000.0, **kwargs: Any) -> None:
+        super().__init__(root, duration=duration, **kwargs)
 
     def read(self) -> dict[str, SpikeTrains]:
         """The three files."""

@@ -24,6 +24,7 @@ class NTIDIGITSDataModule(SpikeTrainDataModule):
     `{train,test}_addresses/<key>`. Sequences of several digits are left out.
 
     Args:
+        root: Folder of the data.
         duration: Length of a trial, ms.
         val_fraction: Part of the training speakers for validation.
         kwargs: Arguments of `SpikeTrainDataModule`.
@@ -41,8 +42,8 @@ class NTIDIGITSDataModule(SpikeTrainDataModule):
     label_names = tuple(DIGITS)
     home = "https://docs.google.com/document/d/1Uxe7GsKKXcy6SlDUX4hoJVAC0-UkH-8kr5UXp0Ndi1M"
 
-    def __init__(self, duration: float = 1500.0, val_fraction: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(duration=duration, **kwargs)
+    def __init__(self, root: str = "data", duration: float = 1500.0, val_fraction: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(root, duration=duration, **kwargs)
         check_fraction("val_fraction", val_fraction)
         self.val_fraction = val_fraction
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ class PlacesDataModule(BaseDataModule):
         for name, (value, least) in lowest.items():
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}.")
+        if num_places is not None and num_places < 2:
+            raise ValueError(f"num_places must be at least 2, or None for all, got {num_places}.")
         if in_chans not in (1, 3):
             raise ValueError(f"in_chans must be 3 (colour) or 1 (grey), got {in_chans}.")
         if tolerance is not None and not 0 <= tolerance < math.inf:
@@ -122,7 +125,7 @@ class PlacesDataModule(BaseDataModule):
         self.tolerance = tolerance if tolerance is not None else 0.0 if self.by_name else 10.0
         first = traverses[named[0]]
         chosen = range(0, len(first.frames), skip)[first_place:][:num_places]
-        if len(chosen) < max(2, num_places or 0):
+        if len(chosen) < (num_places or 2):
             raise ValueError(
                 f"{first.name} has {len(first.frames)} frames, which with skip = {skip} from place {first_place} on "
                 f"are {len(chosen)} places; asked for {num_places or 'at least 2'}. Choose a smaller skip, or fewer."
@@ -150,16 +153,16 @@ class PlacesDataModule(BaseDataModule):
                     "choose fewer places, or give every traverse a file of positions."
                 )
             return [(files[name], place, self.positions[place]) for place, name in enumerate(self.label_names)]
-        distances = np.linalg.norm(traverse.positions[None] - self.positions[:, None], axis=-1)  # [K, n]
-        nearest = distances.argmin(1)
-        found = [
-            (traverse.frames[frame], place, traverse.positions[frame])
-            for place, frame in enumerate(nearest)
-            if distances[place, frame] <= self.tolerance
-        ]
+        found, shortest = [], math.inf
+        for place, position in enumerate(self.positions):  # not all at once: 3,000 places of 30,000 frames take GB
+            distances = np.linalg.norm(traverse.positions - position, axis=1)
+            frame = int(distances.argmin())
+            shortest = min(shortest, distances[frame])
+            if distances[frame] <= self.tolerance:
+                found.append((traverse.frames[frame], place, traverse.positions[frame]))
         if not found:
             raise ValueError(
-                f"{self.root / traverse.name} comes no nearer than {distances.min():.0f} m to any of the "
+                f"{self.root / traverse.name} comes no nearer than {shortest:.0f} m to any of the "
                 f"{self.num_classes} places; the tolerance is {self.tolerance:g} m. Is it the same route?"
             )
         return found
@@ -190,7 +193,7 @@ def read_traverse(folder: Path) -> Traverse:
     """
     for place in IMAGES:
         inside = folder / place
-        found = sorted(inside.iterdir()) if inside.is_dir() else []
+        found = sorted(inside.iterdir(), key=by_number) if inside.is_dir() else []
         if frames := [file for file in found if file.suffix.lower() in IMG_EXTENSIONS and file.name[0] != "."]:
             break
     else:
@@ -214,6 +217,11 @@ def read_traverse(folder: Path) -> Traverse:
         raise DataError(file, f"has positions from {times[0]} to {times[-1]}, when no image of {folder} was taken.")
     taken = [stamps[frame] for frame in frames]
     return Traverse(folder.name, frames, np.stack([np.interp(taken, times, line) for line in points.T], 1))
+
+
+def by_number(file: Path) -> list[str | int]:
+    """A key that sorts the numbers in names as numbers: 2.png before 10.png."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.name)]
 
 
 def read_positions(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

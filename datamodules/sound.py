@@ -57,7 +57,9 @@ class MelFrames:
         floor: float = 50.0,
     ) -> None:
         f_max = rate / 2 if f_max is None else f_max
-        check_ranges(("duration", duration, math.inf), ("dt", dt, duration), ("window", window, duration))
+        check_ranges(("duration", duration, 1e6), ("dt", dt, duration), ("window", window, duration))
+        if round(window * rate / 1000) < 3:  # Hann's window begins and ends with 0
+            raise ValueError(f"window must have 3 samples or more, {3000 / rate:g} ms, got {window}.")
         check_ranges(("floor", floor, 200.0), ("f_max", f_max, rate / 2))
         if bands < 1:
             raise ValueError(f"bands must be at least 1, got {bands}.")

@@ -130,7 +130,9 @@ def open_h5(file: Path) -> Iterator[Any]:
     try:
         with h5py.File(file, "r") as data:
             yield data
-    except (OSError, KeyError, RuntimeError) as error:
+    except DataError:
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # h5py's, by what was asked of what
         raise DataError(file, f"no such HDF5 file as expected, or a damaged one ({error}). Get it again.") from error
 
 
@@ -291,7 +293,7 @@ class SpikeTrainDataModule(BaseDataModule, ABC):
         augment: bool = True,
     ) -> None:
         super().__init__(batch_size, num_workers, seed, augment=augment)
-        for name, value, highest in (("duration", duration, math.inf), ("dt", dt, duration)):
+        for name, value, highest in (("duration", duration, 1e6), ("dt", dt, duration)):
             if not 0 < value <= highest:
                 raise ValueError(f"{name} is a time in ms and must be > 0 and at most {highest:g}, got {value}.")
         for name, value, lowest, highest in (

@@ -1,5 +1,6 @@
 """Texts, byte by byte or in pairs of bytes: for language models."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,34 @@ class TextDataModule(BaseDataModule):
         sizes = [len(token) for token in self.tokenizer.vocabulary]
         return super().input_cfg | {"input_size": (self.in_chans, self.length, 1), "token_bytes": sizes}
 
-    def setup(self, stage: str) -> None:
-        """See `BaseDataModule`; a fit keeps the tokeniser beside its recipe."""
-        super().setup(stage)
-        if stage == "fit" and self.trainer and self.trainer.is_global_zero and isinstance(self.tokenizer, BytePairs):
-            file = Path(self.trainer.default_root_dir) / "tokenizer.json"
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled windows; a fit, which has a checkpoint restored by now if any, keeps its tokeniser in the run."""
+        if self.trainer and self.trainer.is_global_zero and isinstance(self.tokenizer, BytePairs):
+            file = self.kept_tokenizer()
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(self.tokenizer.definition, encoding="utf-8")
+        return super().train_dataloader()
+
+    def kept_tokenizer(self) -> Path:
+        """Where a run keeps its tokeniser."""
+        assert self.trainer is not None
+        return Path(self.trainer.default_root_dir) / "tokenizer.json"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint remembers: which tokeniser it was trained with."""
+        return {"vocabulary": hashlib.sha256(repr(self.tokenizer.vocabulary).encode()).hexdigest()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another tokeniser.
+
+        Raises:
+            ValueError: If `bpe:VOCAB` has meanwhile been trained on another text.
+        """
+        if state != self.state_dict():
+            raise ValueError(
+                f"The checkpoint was trained with another tokeniser: what {self.root} gives now is not what the run "
+                f"began with. Take that of the run: --data.tokenizer {self.kept_tokenizer()}."
+            )
 
     def read(self) -> dict[str, bytes]:
         """The text of every split."""

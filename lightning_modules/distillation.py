@@ -99,13 +99,14 @@ class DistillationModule(ClassifierModule):
         return read(self.teacher, x)
 
     def evaluate_teacher(self, student: Outputs, teacher: Outputs, target: Tensor, stage: str) -> None:
-        """Agreement: the share of samples where student and teacher answer alike; in `test` the teacher's accuracy."""
+        """Agreement: the share of answers in which student and teacher are alike; in `test` the teacher's accuracy."""
         agreement = self.val_agreement if stage == "val" else self.test_agreement
-        agreement(student.logits.mean(0).float(), teacher.logits.mean(0).argmax(-1))
-        self.log(f"{stage}/agreement", agreement, batch_size=len(target))
+        (ours, _), (theirs, expected) = (self.answers(outputs.logits, target) for outputs in (student, teacher))
+        agreement(ours.float(), theirs.argmax(-1))
+        self.log(f"{stage}/agreement", agreement, batch_size=len(expected))
         if stage == "test":
-            self.test_teacher_acc(teacher.logits.mean(0).float(), target)
-            self.log("test/teacher_acc", self.test_teacher_acc, batch_size=len(target))
+            self.test_teacher_acc(theirs.float(), expected)
+            self.log("test/teacher_acc", self.test_teacher_acc, batch_size=len(expected))
 
     def teacher_facts(self) -> dict[str, Any]:
         """Name and licence of the teacher, for the record of a test and the card of the student."""

@@ -144,6 +144,12 @@ def test_training_draws_anew_in_every_epoch_and_evaluation_never(strips):
     assert torch.equal(first, next(iter(data.val_dataloader()))[0])
 
 
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "eventmix"])
+def test_clouds_are_not_mixed(strips, mix):
+    with pytest.raises(ValueError, match=f"{mix} mixes frames; Cloud gives none. Leave it off."):
+        strips(representation=Cloud(20), **{mix: 0.5})
+
+
 def test_windows_of_spikepoint(strips):
     """0.5 s, half of which overlap, none of fewer than 100 events; each has a clock of its own."""
     with pytest.warns(UserWarning, match="Left out 12 samples: .* from 500000 to 1000000 µs: .* fewer than 100"):

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from datamodules.disk_cache import Cache, code_of
-from datamodules.event_clouds import Cloud
 from datamodules.event_data import Clip, EventDataModule, between, described, facts, scaled
 from datamodules.events import DataError, Events
 from datamodules.frames import Frames
@@ -246,8 +245,6 @@ def test_augmentation_is_for_training_and_differs_by_epoch(root):
         ({"cache_gb": float("nan")}, "cache_gb must be at least 0 and finite, got nan"),
         ({"cache_gb": float("inf")}, "cache_gb must be at least 0 and finite, got inf"),
         ({"on_error": "ignore"}, 'on_error must be "raise" or "skip", got \'ignore\''),
-        ({"mixup": 0.2, "representation": Cloud(8)}, r"mixup mixes frames, and Cloud\(.* gives none"),
-        ({"eventmix": 0.2, "representation": Cloud(8)}, r"eventmix mixes frames"),
         ({"size": 13}, r"size must be at least 1 and at most the sensor's height and width, 12 x 16; got \(13, 13\)"),
     ],
 )

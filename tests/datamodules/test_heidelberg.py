@@ -44,7 +44,7 @@ def root(tmp_path):
 
 def test_samples_come_back_as_written(tmp_path, root):
     rows = write(root / "SHD/shd_train.h5", seed=5)
-    data = SHDDataModule(root=str(root), dt=2.0, num_workers=0)
+    data = SHDDataModule(str(root), dt=2.0, num_workers=0)
     data.setup("fit")
     assert {split: len(source) for split, source in data.splits.items()} == {"train": 16, "val": 8, "test": 7}
     for split, members in (("train", [i for i in range(24) if i % 3 < 2]), ("val", range(2, 24, 3))):
@@ -127,6 +127,8 @@ def test_speakers_must_be_there(root):
         SHDDataModule(root=str(root), val_speakers=[0, 1, 11]).setup("fit")
     with pytest.raises(ValueError, match="nobody twice, got"):
         SHDDataModule(val_speakers=[])
+    with pytest.raises(ValueError, match=r"duration is a time in ms and must be > 0 and at most 1e\+06, got inf"):
+        SHDDataModule(duration=float("inf"))
     assert SHDDataModule(root="nowhere").label_names[19] == "19"
 
 
@@ -168,6 +170,29 @@ def test_spikes_that_are_wrong(root, name, kind, row, message):
             dataset[index] = row if index == 2 else values.astype(kind)
     with pytest.raises(DataError, match=message):
         SHDDataModule(root=str(root)).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels", "a group"),
+        ("spikes", np.arange(3)),
+        ("spikes/times", np.float16(3)),
+        ("extra/keys", "a group"),
+        ("extra/keys", b"zero"),
+        ("extra/keys", np.array([b"\xff"] * 20)),
+    ],
+)
+def test_something_else_in_the_place_of_rows(root, name, content):
+    with h5py.File(root / "SHD/shd_train.h5", "a") as file:
+        del file[name]
+        if isinstance(content, str):
+            file.create_group(name)
+        else:
+            file[name] = content
+    data = SHDDataModule(root=str(root))
+    with pytest.raises(DataError, match="shd_train.h5: no such HDF5 file as expected"):
+        data.setup("fit" if data.label_names else "")
 
 
 def test_spikes_in_no_rows(root):

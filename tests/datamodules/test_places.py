@@ -63,6 +63,12 @@ def test_aligned_frames_are_places(nordland):
     assert (x[0, :, 0, 2, 2] * 63.75 + 127.5).round().tolist() == [0, 8, 16, 24, 32]  # frames in the order of names
 
 
+def test_frames_are_in_the_order_of_their_numbers(tmp_path):
+    for level, season in enumerate(SEASONS, 1):
+        draw(tmp_path / season, [f"f{n}" for n in range(24)], 50 * level)
+    assert list(make(tmp_path, skip=4).label_names) == ["f0", "f4", "f8", "f12", "f16", "f20"]
+
+
 def test_the_query_is_in_the_test_alone(nordland):
     data = make(nordland)
     files = {split: {file.parent.name for file, _ in part.source.files} for split, part in data.splits.items()}
@@ -122,6 +128,7 @@ def test_frames_without_a_position_are_left_out(robotcar):
         ({"references": ["spring"]}, "either val or a second reference"),
         ({"references": ["spring", "summer"]}, "name every traverse once"),
         ({"val": "fall"}, "name every traverse once"),
+        ({"num_places": -1}, "num_places must be at least 2, or None for all, got -1"),
         ({"num_places": 6}, "40 frames, .* are 5 places; asked for 6"),
         ({"skip": 40}, "are 1 places; asked for at least 2"),
     ],

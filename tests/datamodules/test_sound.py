@@ -139,6 +139,14 @@ def test_arguments_out_of_range(name, value):
         LevelCrossings(RATE, **{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("window", 0.01), ("window", 0.25), ("duration", float("inf")), ("dt", float("inf"))]
+)
+def test_lengths_of_which_nothing_can_be_made(name, value):
+    with pytest.raises(ValueError, match=f"{name} must .*got {value}"):
+        MelFrames(RATE, **{name: value})
+
+
 def test_wav_files_are_read_back(tmp_path):
     sound = np.array([0, 0.5, -0.5, -1.0, 0.25])
     write(tmp_path / "a.wav", sound)

@@ -2,6 +2,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from lightning import LightningModule, Trainer
 
 from datamodules.text import TextDataModule
 
@@ -120,11 +121,52 @@ def test_byte_pairs_keep_the_contract(path):
 
 
 def test_a_fit_keeps_the_tokenizer(path, tmp_path):
-    data = TextDataModule(root=str(path), tokenizer="bpe:270", length=8)
-    data.trainer = Mock(is_global_zero=True, default_root_dir=str(tmp_path / "run"))
-    data.setup("fit")
+    data = make(path, tokenizer="bpe:270", length=8)
+    data.trainer = Mock(is_global_zero=True, default_root_dir=str(tmp_path / "run"), world_size=1)
+    data.train_dataloader()
     kept = TextDataModule(root=str(path), tokenizer=str(tmp_path / "run/tokenizer.json"), length=8)
     assert kept.label_names == data.label_names
+    kept.load_state_dict(data.state_dict())
+
+
+class Nothing(LightningModule):
+    """Learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch, _):
+        return self.weight * 1.0
+
+    def validation_step(self, batch, _):
+        """Nothing."""
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters())
+
+
+def test_a_checkpoint_knows_its_tokenizer(path, tmp_path):
+    """The same size on another text gives other tokens: neither a test nor a resumed fit must go on with them."""
+    (tmp_path / "other.txt").write_text(90 * "zwölf Boxkämpfer jagen Viktor quer ")
+    kept, checkpoint = tmp_path / "tokenizer.json", str(tmp_path / "last.ckpt")
+
+    def run(command, name="text.txt", tokenizer="bpe:270", **resume):
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+        trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, enable_model_summary=False, **quiet)
+        data = TextDataModule(root=str(tmp_path / name), tokenizer=tokenizer, length=8, num_workers=0)
+        getattr(trainer, command)(Nothing(), datamodule=data, **resume)
+        return trainer
+
+    run("fit").save_checkpoint(checkpoint)
+    definition = kept.read_text()
+    for command in ("fit", "test"):
+        with pytest.raises(ValueError, match=f"another tokeniser.* Take that of the run: --data.tokenizer {kept}"):
+            run(command, "other.txt", ckpt_path=checkpoint, weights_only=False)
+        assert kept.read_text() == definition
+        run(command, "other.txt", str(kept), ckpt_path=checkpoint, weights_only=False)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,18 @@ def test_teacher_accuracy_and_agreement_are_what_they_say(teacher, blobs, data_a
     assert logs["test/agreement"] == pytest.approx(agree.item() / count)
 
 
+def test_teacher_and_student_are_compared_at_every_step_that_has_a_class(teacher, data_args, adam, monkeypatch):
+    module = make(teacher, data_args, adam)
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    student, teacher = (zoo.model.Outputs(torch.randn(4, 5, 3), []) for _ in range(2))
+    target = torch.randint(3, (4, 5))
+    target[0] = -100
+    module.evaluate_teacher(student, teacher, target, "test")
+    ours, theirs = student.logits[1:].argmax(-1), teacher.logits[1:].argmax(-1)
+    assert module.test_agreement.compute() == (ours == theirs).float().mean()
+    assert module.test_teacher_acc.compute() == (theirs == target[1:]).float().mean()
+
+
 class Start(Callback):
     """The student's weights when training starts."""
 
