@@ -189,13 +189,20 @@ def draw(name: str, output: str | None = None, registry: str | None = None) -> N
         print(text, end="")
 
 
-def data(name: str, root: str | None = None, show: bool = False, output: str = "runs/data.png") -> None:
+def data(
+    name: str,
+    root: str | None = None,
+    options: dict[str, Any] | None = None,
+    show: bool = False,
+    output: str = "runs/data.png",
+) -> None:
     """Look at a data set before training: samples, classes, shapes, events; with --show, a picture of it.
 
     Args:
         name: A DataModule (NMNISTDataModule, or only nmnist), a recipe (configs/nmnist/student_ce.yaml), or a folder
             with one sub-folder per class, of recordings or of images.
         root: Folder of the data, for a DataModule and a recipe.
+        options: Other arguments of the DataModule, such as '{sensor_size: [64, 48, 2], on_error: skip}'.
         show: Write a picture: samples over time, events, class balance.
         output: File of the picture.
     """
@@ -203,7 +210,7 @@ def data(name: str, root: str | None = None, show: bool = False, output: str = "
 
     from datamodules.overview import draw, find, survey
 
-    module = find(name, root)
+    module = find(name, root, options)
     module.prepare_data()
     module.setup("fit")
     console = Console()

@@ -337,8 +337,9 @@ class EventDataModule(BaseDataModule, ABC):
 
     @property
     def input_cfg(self) -> dict[str, Any]:
-        """What a model must know of its input."""
-        return super().input_cfg | {"input_size": self.input_size}
+        """What a model must know of its input: also the number of steps, if all samples have as many."""
+        steps = getattr(self.representation, "num_steps", None)
+        return super().input_cfg | {"input_size": self.input_size} | ({"num_steps": steps} if steps else {})
 
     def recordings(self, clips: Sequence[Clip], representation: Representation | None) -> Recordings:
         """Clips, as samples of a representation, or as events."""
@@ -365,7 +366,7 @@ class EventDataModule(BaseDataModule, ABC):
     def summary(self) -> str:
         """What was left out."""
         shown = "; ".join(self.left_out[:3]) + ("; ..." if len(self.left_out) > 3 else "")
-        return f"Left out {len(self.left_out)} samples: {shown}." if self.left_out else ""
+        return f"Left out {len(self.left_out)} samples: {shown.rstrip('.')}." if self.left_out else ""
 
     def parts(self, clip: Clip) -> list[Clip]:
         """The samples of a clip that are used: itself, or its windows."""

@@ -70,8 +70,12 @@ class EventFolderDataModule(EventDataModule):
         return {split: [Clip(file, labels[name]) for file, name in files] for split, files in self.files.items()}
 
     def largest(self) -> SensorSize:
-        """The smallest sensor that has all events of all recordings that can be read."""
-        width = height = 0
+        """The smallest sensor that has all events of all recordings that can be read, and at least `size`.
+
+        In small data a pixel at the edge may never fire, and a frame of `size` is asked for.
+        """
+        height, width = self.wanted_size or (0, 0)
+        events = 0
         for clip in (clip for clips in self.find().values() for clip in clips):
             try:
                 found = facts(clip, self.reader, self.cache)
@@ -79,8 +83,8 @@ class EventFolderDataModule(EventDataModule):
                 if self.on_error == "raise":
                     raise
                 continue
-            width, height = max(width, found.width), max(height, found.height)
-        if not width * height:
+            width, height, events = max(width, found.width), max(height, found.height), events + found.events
+        if not events:
             raise ValueError(f"{self.root}: there is no event in any file that could be read. Give the sensor_size.")
         return width, height, 2
 

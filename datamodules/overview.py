@@ -43,19 +43,25 @@ class Split:
     surveyed: list[Facts]
 
 
-def find(name: str, root: str | None = None) -> BaseDataModule:
+def find(name: str, root: str | None = None, options: dict[str, Any] | None = None) -> BaseDataModule:
     """The data set of a DataModule's name, of a recipe (.yaml), or of a folder of classes.
 
+    Args:
+        name: Of one of the three.
+        root: Folder of the data, of a DataModule or a recipe.
+        options: Other arguments of the DataModule.
+
     Raises:
-        ValueError: If it is none of them.
+        ValueError: If it is none of them, or does not take an option.
     """
     import datamodules  # here, because it imports this file
 
-    if Path(name).is_dir():
-        return folder_kind(Path(name))(name, num_workers=0)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(BaseDataModule, "data")
-    if name.endswith(".yaml"):
+    settings: dict[str, Any]
+    if Path(name).is_dir():
+        settings = {"class_path": folder_kind(Path(name)).__name__, "init_args": {"root": name, "num_workers": 0}}
+    elif name.endswith(".yaml"):
         settings = recipe_data(Path(name))
     else:
         modules = {module.removesuffix("DataModule").lower(): module for module in datamodules.__all__[1:]}
@@ -65,12 +71,15 @@ def find(name: str, root: str | None = None) -> BaseDataModule:
             hint = ", ".join(modules[match] for match in close or modules)
             raise ValueError(f"{name!r} is no folder, no recipe (.yaml) and no DataModule, such as {hint}.")
         settings = {"class_path": modules[short]}
-    if root is not None:
-        settings.setdefault("init_args", {})["root"] = root
+    settings["init_args"] = (
+        (settings.get("init_args") or {}) | ({} if root is None else {"root": root}) | (options or {})
+    )
     try:
         return parser.instantiate_classes(parser.parse_object({"data": settings})).data
     except ArgumentError as error:
         raise ValueError(f"{name}: {error}") from error
+    except ValueError as error:  # of a class itself, wrapped in what jsonargparse thinks of it
+        raise error.__cause__ or error.__context__ or error from None
 
 
 def recipe_data(recipe: Path) -> dict[str, Any]:
@@ -100,6 +109,8 @@ def folder_kind(root: Path) -> type[Any]:
 
     if not root.is_dir():
         raise FileNotFoundError(f"There is no folder {root.absolute()}.")
+    if not any(path.is_dir() for path in root.iterdir()):
+        raise ValueError(f"{root} has no folders in it. Files lie in one folder a class: {root}/<class>/<file>.")
     files = (path for path in root.glob("*/**/*") if path.is_file() and not path.name.startswith("."))
     endings = {path.suffix.lower() for path in files}
     kinds = {EventFolderDataModule: endings & {*SUFFIXES}, ImageFolderDataModule: endings & {*IMG_EXTENSIONS}}
@@ -125,7 +136,7 @@ def source_of(split: Any) -> Any:
 
 def survey_split(data: BaseDataModule, source: Any) -> Split:
     """The numbers of one split."""
-    counts = Counter(labels_of(source))
+    counts = Counter(labels_of(source)) if data.sequence_ndim > 2 else Counter()  # a text has no classes
     classes = {name: counts[label] for label, name in enumerate(data.label_names)} if counts else {}
     surveyed = []
     if isinstance(source, Recordings):

@@ -334,7 +334,7 @@ def make_network(
         num_classes: Classes of the data.
         in_chans: Channels of the data.
         input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names"; "sequence_ndim" (5 if it is
-            missing); of spike trains also "dt".
+            missing); of spike trains also "dt"; "num_steps", if the data are sequences that all have as many.
         input_size: Side in pixels that a non-spiking network sees; default: that of the data, or the native one of
             pretrained weights.
 
@@ -349,6 +349,7 @@ def make_network(
         if input_size is not None:
             raise ValueError(f"input_size is for non-spiking models; {name} takes the data as it is. Leave it out.")
         model.pretrained_cfg.update(input_cfg)
+        model.num_steps = input_cfg.get("num_steps", model.num_steps)  # of sequences, whatever a still image is shown
         return model
     model.pretrained_cfg["label_names"] = input_cfg.get("label_names")
     if not pretrained:

@@ -103,6 +103,15 @@ def test_a_given_sensor(tmp_path):
         list(ready(tmp_path / "data", sensor_size=(10, 10, 2)).test_dataloader())
 
 
+def test_a_guessed_sensor_is_not_smaller_than_the_frames_asked_for(tmp_path):
+    """As when a student of a camera is fine-tuned on recordings in which the last column never fires."""
+    write(tmp_path / "data", left=3, right=3)
+    data = ready(tmp_path / "data", size=(12, 21), representation=Frames(num_steps=1))
+    assert data.sensor_size == (21, 12, 2)
+    assert data.splits["test"][0][0].shape == (1, 2, 12, 21)
+    assert folder(tmp_path / "data", size=(5, 5)).sensor_size == (20, 10, 2)
+
+
 @pytest.mark.parametrize("size", [(0, 10, 2), (10, -1, 2), (10, 10, 3), (40_000, 10, 2), (10, 10)])
 def test_sensors_that_cannot_be(tmp_path, size):
     write(tmp_path / "data", left=3, right=3)

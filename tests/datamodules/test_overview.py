@@ -12,6 +12,7 @@ from datamodules import (
     StaticEventPairsDataModule,
     YinYangDataModule,
 )
+from datamodules.events import DataError
 from datamodules.overview import draw, find, picture, survey
 
 
@@ -116,6 +117,28 @@ def test_wrong_recipes(tmp_path, recipe, message):
 def test_a_root_for_data_that_have_none():
     with pytest.raises(ValueError, match="(?s)digits: .*root"):
         find("digits", "data")
+
+
+def test_options_and_their_errors(folder, tmp_path):
+    assert ready(find(str(folder), options={"sensor_size": [40, 30, 2]})).sensor_size == (40, 30, 2)
+    with pytest.raises(ValueError, match="sensorsize"):
+        find(str(folder), options={"sensorsize": [40, 30, 2]})
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {class_path: EventFolderDataModule}")
+    (folder / "a/0.npy").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"a/0\.npy"):
+        find(str(recipe), str(folder))
+    with pytest.warns(UserWarning, match=r"Left out 1 samples: .*a/0\.npy"):
+        data = ready(find(str(recipe), str(folder), {"on_error": "skip"}))
+    assert sum(split.samples for split in survey(data).values()) == 15
+
+
+def test_files_without_folders_and_text_without_classes(folder, tmp_path):
+    (tmp_path / "text.txt").write_text("some words " * 400)
+    with pytest.raises(ValueError, match=r"has no folders in it. Files lie in one folder a class: .*/<class>/<file>"):
+        find(str(folder / "a"))
+    splits = survey(ready(find("text", str(tmp_path / "text.txt"))))
+    assert not splits["train"].classes
 
 
 def test_no_such_data_set():
