@@ -177,7 +177,7 @@ class ClassifierModule(LightningModule, ABC):
     def test_step(self, batch: Batch, _: int) -> Tensor:
         """Metrics of a batch of the test split, also at every step t <= T; returns the logits of the answers [N, K]."""
         student = self.evaluate(batch, "test", self.test_metrics)
-        if len(student.logits) > 1 and self.test_acc_at:
+        if len(student.logits) > 1 and self.test_acc_at and not has_steps(batch[1]):
             self.test_exit.update(student.logits, batch[1])
             for t, (metric, logits) in enumerate(zip(self.test_acc_at, mean_so_far(student.logits), strict=False), 1):
                 metric(logits, batch[1])

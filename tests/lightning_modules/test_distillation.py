@@ -66,6 +66,8 @@ def test_teacher_and_student_are_compared_at_every_step_that_has_a_class(teacher
     ours, theirs = student.logits[1:].argmax(-1), teacher.logits[1:].argmax(-1)
     assert module.test_agreement.compute() == (ours == theirs).float().mean()
     assert module.test_teacher_acc.compute() == (theirs == target[1:]).float().mean()
+    monkeypatch.setattr(module, "evaluate", lambda *_: student)
+    assert torch.equal(module.test_step((None, target), 0), student.logits[1:].flatten(0, 1))  # no early exit
 
 
 class Start(Callback):
