@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -112,9 +113,14 @@ class BaseDataModule(LightningDataModule, ABC):
         source = self.splits["train"]
         sampler = EpochSampler(source, self.seed)  # type: ignore[arg-type]
         samples_per_device = len(sampler) // (self.trainer.world_size if self.trainer else 1)
-        loader = TrainLoader(
-            source, sampler=sampler, drop_last=samples_per_device >= self.batch_size, **self._loader_args()
-        )
+        drop_last = samples_per_device >= self.batch_size
+        left_out = samples_per_device % self.batch_size if drop_last else 0
+        if left_out > samples_per_device / 10:
+            rank_zero_info(
+                f"Every epoch leaves out {left_out} of {samples_per_device} training samples, others each time: what "
+                f"does not fill a batch of {self.batch_size}. A smaller batch_size leaves out fewer."
+            )
+        loader = TrainLoader(source, sampler=sampler, drop_last=drop_last, **self._loader_args())
         loader.trainer = self.trainer
         return loader
 

@@ -13,25 +13,25 @@ import re
 import shlex
 import shutil
 import warnings
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import unknown
 
 from .base import ClassifierModule
 from .callbacks import ClampMonitor, EnergyMonitor, EventPropMonitor, FiringRate, Plots, PredictionWriter
 from .memory import keep_memory
-from .objectives import Objective
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
 NOISE = (
@@ -114,13 +114,13 @@ def shown(path: Path) -> str:
 
 def class_names() -> list[str]:
     """Short names that a recipe may use as class_path, of ours."""
-    found: list[str] = []
-    todo: list[type] = [ClassifierModule, Objective, LightningDataModule]
+    found: set[type] = set()
+    todo: list[type] = [ABC, nn.Module, Callback]
     while todo:
         subclasses: list[type] = todo.pop().__subclasses__()
         todo += subclasses
-        found += [cls.__name__ for cls in subclasses if not inspect.isabstract(cls)]
-    return found
+        found |= {cls for cls in subclasses if cls.__module__.startswith(("lightning_modules.", "datamodules."))}
+    return sorted(cls.__name__ for cls in found if not inspect.isabstract(cls))
 
 
 class ProgressBar(RichProgressBar):

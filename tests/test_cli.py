@@ -194,6 +194,9 @@ def test_finetune_on_recordings(tmp_path, capsys):
         "window_ms": None,
     }
     assert settings["size"] == [16, 16]
+    results = json.loads((tmp_path / "second/results.json").read_text())
+    assert results["num_steps"] == 3  # of the frames; the student shows still images for 4
+    assert {name for name in results["metrics"] if name.startswith("acc_at")} == {f"acc_at_{t}" for t in (1, 2, 3)}
     assert zoo.create_model(str(tmp_path / "second")).pretrained_cfg["label_names"] == ["left", "right"]
     assert "test/acc" in capsys.readouterr().out
 
@@ -235,6 +238,8 @@ CE = ["fit", "--config", str(ROOT / "configs/digits/student_ce.yaml"), "--run", 
         (["--model.model", "spiking_vgg11"], ["at least 32x32", "8x8"]),
         (["--model.objectives", '[{"class_path": "LogitKD"}]'], ["LogitKD needs a teacher"]),
         (["--model.objectives", '[{"class_path": "LogitKDD"}]'], ["LogitKDD", "Did you mean 'LogitKD'"]),
+        (["--data", "NMNISTDataModule", "--data.representation", "{class_path: Frame}"], ["Did you mean 'Frames'"]),
+        (["--data", "NMNISTDataModule", "--data.filters", "[{class_path: Denois}]"], ["Did you mean 'Denoise'"]),
         (["--data", "DigitDataModule"], ["DigitDataModule", "Did you mean 'DigitsDataModule'"]),
         (["--data.batch_size", "0"], ["batch_size", "at least 1"]),
         (["--model.modle", "x"], ["modle", "snnzoo fit --model.help CLASS"]),

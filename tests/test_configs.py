@@ -69,8 +69,12 @@ def fake_event_folder(root, _):
     draw = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (root / label).mkdir(parents=True)
-        for n in range(20):
-            columns = [np.sort(draw.integers(0, 10**5, 500)), *(draw.integers(0, high, 500) for high in (34, 32, 2))]
+        for n in range(20):  # so many events in so small a place that an untrained net fires
+            columns = [
+                np.sort(draw.integers(0, 10**5, 5000)),
+                *draw.integers(10, 20, (2, 5000)),
+                draw.integers(0, 2, 5000),
+            ]
             columns[1][0], columns[2][0] = 33, 31
             if n % 2:
                 np.save(root / label / f"{n}.npy", np.stack(columns, 1))

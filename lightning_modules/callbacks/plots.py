@@ -88,6 +88,8 @@ def read_curves(run: Path) -> dict[str, dict[int, float]]:
     for log in sorted(run.glob("logs/fit_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
         with log.open() as file:
             for row in csv.DictReader(file):
+                if None in row:  # more values than names: an interruption came after a row and before its new header
+                    continue
                 for name, value in row.items():
                     if name.startswith(("train/", "val/")) and value:
                         curves[name][int(row["epoch"])] = float(value)

@@ -165,7 +165,7 @@ def test_the_constants_agree(name):
     cls = getattr(datamodules, name)
     if isinstance(vars(cls).get("label_names"), tuple | list) and "num_classes" in vars(cls):
         assert len(cls.label_names) == len(set(cls.label_names)) == cls.num_classes
-    if isinstance(vars(cls).get("mean"), tuple):
+    if isinstance(vars(cls).get("mean"), tuple) and hasattr(cls, "in_chans"):
         assert len(cls.mean) == len(cls.std) == cls.in_chans
     assert "split" in cls.__doc__.lower()
 
@@ -179,3 +179,14 @@ def test_the_command_line_knows_short_names_and_inherited_arguments():
     assert (data.root, data.batch_size, round(data.val_fraction * 60_000)) == ("x", 7, 5_000)
     with pytest.raises(ArgumentError, match="'bach_size' is not accepted"):
         parser.parse_args(["--data=FashionMNISTDataModule", "--data.bach_size=7"])
+
+
+def test_many_samples_that_fill_no_batch_are_told(monkeypatch):
+    told = []
+    monkeypatch.setattr("datamodules.base.rank_zero_info", told.append)
+    for batch_size in (3, 5, 16):  # leave out 1, none, and none: a single batch is kept
+        ready(batch_size=batch_size).train_dataloader()
+    assert not told
+    ready(batch_size=7).train_dataloader()
+    assert len(told) == 1
+    assert "Every epoch leaves out 3 of 10 training samples" in told[0]

@@ -95,6 +95,9 @@ def test_images_are_told_from_recordings(tmp_path, folder):
     ):
         find(str(folder))
     (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="has no folders in it"):
+        find(str(tmp_path / "empty"))
+    (tmp_path / "empty/class").mkdir()
     with pytest.raises(ValueError, match="found files ending in nothing"):
         find(str(tmp_path / "empty"))
 

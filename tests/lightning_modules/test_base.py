@@ -86,7 +86,7 @@ def test_spike_trains_are_no_images(model, trains_args, adam, tmp_path):
 @pytest.mark.parametrize("data", [YinYangDataModule, SpokenDigitsDataModule])
 def test_steps_of_model_and_data_are_equally_long(data, adam):
     trains = data(dt=5.0)
-    args = {"num_classes": data.num_classes, "in_chans": data.in_chans, "input_cfg": trains.input_cfg}
+    args = {"num_classes": data.num_classes, "in_chans": trains.in_chans, "input_cfg": trains.input_cfg}
     for model, model_args in (("eventprop_mlp_tiny", {"dt": 5.0}), ("delay_mlp_tiny", {})):  # the latter counts steps
         ClassificationModule(model=model, model_args=model_args, optimizer=adam, **args)
     with pytest.raises(ValueError, match=r"dt of eventprop_mlp_tiny is 1 ms, and that of the data 5 ms"):

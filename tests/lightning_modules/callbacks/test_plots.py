@@ -61,3 +61,10 @@ def test_every_process_asks_for_the_confusion():
     plots.confusion = MagicMock()
     plots.on_test_end(SimpleNamespace(is_global_zero=False, fast_dev_run=False), None)
     plots.confusion.compute.assert_called_once()
+
+
+def test_a_row_that_an_interruption_left_without_its_header_is_skipped(tmp_path):
+    log = tmp_path / "logs/fit_0/metrics.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("epoch,step,val/loss\n0,9,2.5\n0,9,2.2,0.1,2.2\n")
+    assert read_curves(tmp_path) == {"val/loss": {0: 2.5}}
