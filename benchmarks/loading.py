@@ -23,9 +23,9 @@ from datamodules import BaseDataModule
 from datamodules.overview import find
 
 
-def made(recipe: Path, root: str | None, cache: str, workers: int) -> BaseDataModule:
+def made(recipe: Path, args: argparse.Namespace, cache: str, workers: int) -> BaseDataModule:
     """The recipe's data, with their cache in a folder of its own."""
-    data = find(str(recipe), root)
+    data = find(str(recipe), args.root, args.options)
     data.num_workers = workers
     if hasattr(data, "cache"):
         data.cache.folder = Path(cache)
@@ -64,23 +64,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", type=Path)
     parser.add_argument("--root", help="folder of the data, instead of the recipe's")
+    parser.add_argument("--options", type=yaml.safe_load, help="other arguments of the DataModule, as of `snnzoo data`")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("samples/s: first pass, later passes, with 2 processes | training step | later / step")
     for recipe in args.recipes:
         settings: dict[str, Any] = yaml.safe_load(recipe.read_text())["model"]["init_args"]
         with tempfile.TemporaryDirectory() as cache:
-            first = samples_per_second(made(recipe, args.root, cache, 0), 1)
-            data = made(recipe, args.root, cache, 0)
+            first = samples_per_second(made(recipe, args, cache, 0), 1)
+            data = made(recipe, args, cache, 0)
             later = samples_per_second(data, 3)
-            parallel = samples_per_second(made(recipe, args.root, cache, 2), 3)
+            parallel = samples_per_second(made(recipe, args, cache, 2), 3)
             x, y = next(iter(data.train_dataloader()))
         name = settings.get("model") or settings["student"]
         arguments = settings.get("model_args") or settings.get("student_args") or {}
         model = zoo.create_model(name, num_classes=data.num_classes, in_chans=data.in_chans, **arguments)
         step = trained_per_second(model, x, y, 7)
         rates = f"{first:8,.0f} {later:8,.0f} {parallel:8,.0f} | {step:8,.0f} | {later / step:5.1f}"
-        print(f"{recipe.parent.name}/{recipe.stem:24} {rates}")
+        print(f"{f'{recipe.parent.name}/{recipe.stem}':28} {rates}")
 
 
 if __name__ == "__main__":
