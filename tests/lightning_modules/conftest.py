@@ -1,5 +1,9 @@
 """A fast data set in memory, and modules on it."""
 
+import functools
+import signal
+import subprocess
+
 import pytest
 import torch
 from torch.utils.data import TensorDataset
@@ -66,3 +70,14 @@ def trainer(tmp_path):
         return Trainer(**choices)
 
     return make
+
+
+def hears_ctrl_c():
+    """For a process that a test starts: what runs in the background of a script ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def start():
+    """Starts a command, as `subprocess.Popen` does, that hears Ctrl-C."""
+    return functools.partial(subprocess.Popen, preexec_fn=hears_ctrl_c)

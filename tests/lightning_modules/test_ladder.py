@@ -117,12 +117,12 @@ def test_a_ladder_can_be_shorter_or_other_only_elsewhere(climbed, capsys):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
-def test_an_interrupted_ladder_goes_on_to_the_same_result(tmp_path, how):
+def test_an_interrupted_ladder_goes_on_to_the_same_result(tmp_path, start, how):
     """Interrupted in the training of its second rung."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     ladder(whole, epochs="1,4")
     command = ["ladder", "--config", RECIPE, "--run", str(broken), "--steps", "2,1", "--epochs", "1,4", *TINY]
-    process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *command], stdout=subprocess.DEVNULL, stderr=-3)
+    process = start([sys.executable, str(ROOT / "cli.py"), *command], stdout=subprocess.DEVNULL, stderr=-3)
     last = broken / "T1/checkpoints/last.ckpt"
     deadline = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:

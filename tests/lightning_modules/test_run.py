@@ -3,7 +3,6 @@
 import json
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -93,7 +92,7 @@ def weights(run):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
-def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, how):
+def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, start, how):
     """Dropout, augmentation and mixup are on, so every source of random numbers has to go on where it was."""
     changes = ["--model.model_args", '{"num_steps": 2, "drop_rate": 0.2}', "--data.mixup", "0.2"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -101,7 +100,7 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, how):
 
     command = ["fit", "--config", RECIPE, *TINY, *changes, "--run", str(broken), "--trainer.max_epochs", "4"]
     with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *command], stdout=said, stderr=said)
+        process = start([sys.executable, str(ROOT / "cli.py"), *command], stdout=said, stderr=said)
     last = broken / "checkpoints/last.ckpt"
     deadline = time.monotonic() + 120
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
