@@ -73,7 +73,7 @@ def trainer(tmp_path):
 
 
 def hears_ctrl_c():
-    """For a process that a test starts: what runs in the background of a script ignores Ctrl-C, and so do its children."""
+    """For a process of a test: what runs in the background of a script ignores Ctrl-C, and so would its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
