@@ -7,6 +7,11 @@ import socket
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples on every machine and in every run; no deadline, for machines are shared.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from datamodules.events import DataError
 from datamodules.spike_trains import Bin, Blend, JitterTrain, ShiftTrain, SpikeTrains, Train, check_spikes
 
-SPIKES = st.lists(st.tuples(st.floats(-5, 130), st.integers(-3, 12)), max_size=40)
+SPIKES = st.lists(st.tuples(st.floats(-5, 130, allow_subnormal=False), st.integers(-3, 12)), max_size=40)
 
 
 def train_of(spikes, label=0):
