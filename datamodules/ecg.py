@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 from torchvision.transforms import v2
 
 from .base import BaseDataModule
+from .event_tables import mat_arrays
 from .events import DataError
 
 STRIDE = 1000  # steps from one window of a record to the next
@@ -115,12 +116,7 @@ def read_windows(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     Raises:
         DataError: If it is no such file.
     """
-    from scipy.io import loadmat  # type: ignore[import-untyped]
-
-    try:
-        content = loadmat(file)
-    except Exception as error:  # whatever a broken file makes of scipy's reader
-        raise DataError(file, f"no MATLAB file that can be read ({error}). Get it again.") from error
+    content = mat_arrays(file)
     found = {name: content[name].shape for name in ("x", "y", "max_i") if name in content}
     x, y, lengths = (content.get(name, np.empty(0)) for name in ("x", "y", "max_i"))
     steps = x.shape[1] if x.ndim == 3 else 0

@@ -93,7 +93,7 @@ def test_files_it_refuses(root):
     whole = (root / "QTDB_test.mat").read_bytes()
     for broken in (b"", whole[:100], whole[:-1000], b"no matlab " * 100):
         (root / "QTDB_test.mat").write_bytes(broken)
-        with pytest.raises(DataError, match=r"QTDB_test.mat: "):
+        with pytest.raises(DataError, match=r"QTDB_test.mat( at byte \d+)?: "):
             make(root)
     savemat(root / "QTDB_test.mat", {"a": 1})
     with pytest.raises(DataError, match=r"found \{\}"):
