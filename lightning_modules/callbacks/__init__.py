@@ -2,6 +2,7 @@
 
 from .clamp_monitor import ClampMonitor
 from .delays import DelayAnnealing
+from .ema import EMA
 from .energy_monitor import EnergyMonitor
 from .eventprop_monitor import EventPropMonitor
 from .firing_rate import FiringRate
@@ -11,6 +12,7 @@ from .predictions import PredictionWriter
 from .revive import ReviveSilent
 
 __all__ = [
+    "EMA",
     "ClampMonitor",
     "DelayAnnealing",
     "EnergyMonitor",
