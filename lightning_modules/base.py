@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric, MetricCollection
@@ -25,6 +26,7 @@ from .early_exit import ExitCurve
 from .objectives import Objective
 from .objectives.base import has_steps
 from .schedule import warmup_cosine
+from .shadow import ShadowWeights
 from .sltt import SLTT, synchronise
 
 Batch = tuple[Tensor, Tensor]
@@ -70,6 +72,7 @@ class ClassifierModule(LightningModule, ABC):
         self.warmup_epochs = warmup_epochs
         self.sltt = sltt
         self.pending: tuple[Batch, Tensor] | None = None
+        self.shadow = ShadowWeights()
         if save_memory:
             check_recomputable(model, sltt)
             self.model.set_grad_checkpointing()
@@ -160,6 +163,7 @@ class ClassifierModule(LightningModule, ABC):
 
     def on_fit_start(self) -> None:
         """With SLTT under DDP, average the gradients here, not at the first of many backward passes."""
+        self.shadow.begin(self, resumed=bool(self.trainer.ckpt_path))
         wrapped: Any = self.trainer.model
         if self.sltt is not None and hasattr(wrapped, "require_backward_grad_sync"):
             wrapped.require_backward_grad_sync = False
@@ -173,6 +177,23 @@ class ClassifierModule(LightningModule, ABC):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Loss and metrics of a batch of the validation split."""
         self.evaluate(batch, "val", self.val_metrics)
+
+    def on_train_start(self) -> None:
+        """Let go of the tensors of the checkpoint; callbacks took theirs before."""
+        self.shadow.saved = {}
+
+    def on_validation_start(self) -> None:
+        """Validate the shadow weights, if a callback keeps some."""
+        self.shadow.swap(self, inside=True)
+
+    def on_validation_end(self) -> None:
+        """Go on with the trained ones; after a fit there is nothing to go on with."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.shadow.swap(self, inside=False)
+
+    def on_train_end(self) -> None:
+        """End with the shadow weights."""
+        self.shadow.swap(self, inside=True)
 
     def test_step(self, batch: Batch, _: int) -> Tensor:
         """Metrics of a batch of the test split, also at every step t <= T; returns the logits of the answers [N, K]."""
@@ -271,9 +292,14 @@ class ClassifierModule(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what rebuilds the network, so that a checkpoint alone can be published; leave the teacher out."""
+        self.shadow.save(checkpoint)
         still = isinstance(self.model, StillModel)
         network = self.model.model if isinstance(self.model, StillModel) else self.model
         checkpoint["zoo"] = zoo.describe(network) | {"prefix": "model.model." if still else "model."}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Find the shadow weights and what is trained."""
+        self.shadow.load(checkpoint)
 
 
 def check_spike_times(model: Network, objectives: Sequence[Objective]) -> None:

@@ -122,6 +122,7 @@ class DistillationModule(ClassifierModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put this run's teacher in, so that loading stays strict."""
+        super().on_load_checkpoint(checkpoint)
         checkpoint["state_dict"] |= {f"teacher.{key}": value for key, value in self.teacher.state_dict().items()}
 
 

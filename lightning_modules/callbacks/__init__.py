@@ -2,6 +2,7 @@
 
 from .clamp_monitor import ClampMonitor
 from .delays import DelayAnnealing
+from .ema import EMA
 from .energy_monitor import EnergyMonitor
 from .eventprop_monitor import EventPropMonitor
 from .firing_rate import FiringRate
@@ -12,6 +13,7 @@ from .revive import ReviveSilent
 from .whiten_stem import WhitenStem
 
 __all__ = [
+    "EMA",
     "ClampMonitor",
     "DelayAnnealing",
     "EnergyMonitor",
