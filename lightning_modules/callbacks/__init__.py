@@ -9,6 +9,7 @@ from .firing_rate import FiringRate
 from .grow_steps import GrowSteps
 from .plots import Plots
 from .predictions import PredictionWriter
+from .recalibrate_norms import RecalibrateNorms
 from .revive import ReviveSilent
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "GrowSteps",
     "Plots",
     "PredictionWriter",
+    "RecalibrateNorms",
     "ReviveSilent",
 ]
