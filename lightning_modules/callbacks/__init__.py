@@ -9,6 +9,7 @@ from .firing_rate import FiringRate
 from .grow_steps import GrowSteps
 from .plots import Plots
 from .predictions import PredictionWriter
+from .recalibrate_norms import RecalibrateNorms
 from .revive import ReviveSilent
 from .whiten_stem import WhitenStem
 
@@ -22,6 +23,7 @@ __all__ = [
     "GrowSteps",
     "Plots",
     "PredictionWriter",
+    "RecalibrateNorms",
     "ReviveSilent",
     "WhitenStem",
 ]
