@@ -17,6 +17,7 @@ from .plif import PLIF
 from .radlif import RadLIF
 from .recurrent_lif import RecurrentLIF
 from .surrogate import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
+from .unit_if import UnitIF
 from .unit_lif import UnitLIF
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Stateful",
     "Surrogate",
     "Triangle",
+    "UnitIF",
     "UnitLIF",
     "carry_state",
     "make_neuron",
@@ -51,6 +53,7 @@ __all__ = [
 
 NEURONS: dict[str, type[Neuron]] = {
     "if": IF,
+    "unit_if": UnitIF,
     "lif": LIF,
     "plif": PLIF,
     "leaky": Leaky,
