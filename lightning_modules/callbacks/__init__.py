@@ -8,6 +8,7 @@ from .firing_rate import FiringRate
 from .plots import Plots
 from .predictions import PredictionWriter
 from .revive import ReviveSilent
+from .whiten_stem import WhitenStem
 
 __all__ = [
     "ClampMonitor",
@@ -18,4 +19,5 @@ __all__ = [
     "Plots",
     "PredictionWriter",
     "ReviveSilent",
+    "WhitenStem",
 ]
