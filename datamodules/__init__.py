@@ -10,6 +10,8 @@ from inspect import isabstract
 from pkgutil import iter_modules
 
 from .base import BaseDataModule
+from .image_augmentation import AlternatingFlip as AlternatingFlip  # the alias exports it, so recipes record
+from .image_augmentation import SquareCutout as SquareCutout  # datamodules.SquareCutout
 
 __all__ = ["BaseDataModule"]
 

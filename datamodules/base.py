@@ -37,6 +37,8 @@ class BaseDataModule(LightningDataModule, ABC):
         cutmix: Alpha of cutmix, 0 = off.
         augment: Whether training images are augmented.
         val_fraction: Part of the official training data that becomes the validation split.
+        augmentation: Transforms of a training image [T=1, C, H, W] that replace those of the data set: classes of
+            torchvision (`torchvision.transforms.v2.RandomCrop`) or of `image_augmentation`. Default: the data set's.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -62,6 +64,7 @@ class BaseDataModule(LightningDataModule, ABC):
         cutmix: float = 0.0,
         augment: bool = True,
         val_fraction: float = 0.1,
+        augmentation: list[nn.Module] | None = None,
     ) -> None:
         super().__init__()
         workers = min(self.max_workers, usable_cores() - 1) if num_workers is None else num_workers
@@ -77,6 +80,8 @@ class BaseDataModule(LightningDataModule, ABC):
         check_fraction("val_fraction", val_fraction)
         self.batch_size, self.num_workers, self.seed = batch_size, workers, seed
         self.mixup, self.cutmix, self.augment, self.val_fraction = mixup, cutmix, augment, val_fraction
+        if augmentation is not None:
+            self.augmentation = augmentation
         self.splits: dict[str, Dataset[Sample]] = {}
 
     @abstractmethod
@@ -106,7 +111,10 @@ class BaseDataModule(LightningDataModule, ABC):
     def transform(self, split: str) -> nn.Module:
         """What the sequences of a split go through: augmentation in training, float32 in 0..1, normalisation."""
         augmentation = self.augmentation if self.augment and split == "train" else ()
-        return v2.Compose([*augmentation, v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)])
+        check_shapes(augmentation, (1, self.in_chans, self.image_size, self.image_size))
+        late = [part for part in augmentation if getattr(part, "after_normalisation", False)]
+        early = [part for part in augmentation if part not in late]
+        return v2.Compose([*early, v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std), *late])
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled, augmented training batches; an epoch is chosen by the sampler's `set_epoch`."""
@@ -164,6 +172,25 @@ class BaseDataModule(LightningDataModule, ABC):
         with torch.random.fork_rng(devices=[]):  # a resumed run mixes as the uninterrupted one would have
             torch.default_generator.manual_seed(int(np.random.default_rng(moment).integers(2**63)))
             return self._mix(*batch)
+
+
+def check_shapes(augmentation: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
+    """Try every transform on a black image, before training.
+
+    Raises:
+        ValueError: If one fails, or gives anything but an image of the same shape.
+    """
+    for part in augmentation:
+        name = type(part).__name__
+        expected = f"augmentation: expected transforms from images {shape} to images of the same shape"
+        with torch.random.fork_rng(devices=[]):
+            try:
+                changed = part(torch.zeros(shape, dtype=torch.uint8))
+            except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+                raise ValueError(f"{expected}, found {name}, which fails: {error}.") from error
+        if not isinstance(changed, Tensor) or changed.shape != shape:
+            found = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+            raise ValueError(f"{expected}, found {name}, which gives {found}.")
 
 
 class AllSteps(nn.Module):

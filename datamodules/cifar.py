@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity
@@ -42,11 +43,13 @@ class CIFAR10DataModule(BaseDataModule):
         val_fraction: Part of the official training images for validation.
         randaugment: Whether to add RandAugment (2 random operations of magnitude 9).
         erasing: Probability of erasing a random rectangle of a training image.
+        augmentation: Transforms that replace all of these; see `BaseDataModule`.
         kwargs: Arguments of `BaseDataModule`.
 
     Raises:
         FileNotFoundError: If a file is missing and cannot be downloaded (`prepare_data`, `setup`).
-        ValueError: If a file does not have its official checksum (`setup`), or `erasing` is not in 0..1.
+        ValueError: If a file does not have its official checksum (`setup`), `erasing` is not in 0..1, or
+            `augmentation` meets `randaugment` or `erasing`.
 
     Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
     """
@@ -66,12 +69,21 @@ class CIFAR10DataModule(BaseDataModule):
         val_fraction: float = 0.1,
         randaugment: bool = False,
         erasing: float = 0.0,
+        augmentation: list[nn.Module] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(val_fraction=val_fraction, **kwargs)
+        super().__init__(val_fraction=val_fraction, augmentation=augmentation, **kwargs)
         if not 0 <= erasing <= 1:
             raise ValueError(f"erasing must be a probability in 0..1, got {erasing}.")
         self.root = root
+        if augmentation is not None:
+            if randaugment or erasing:
+                raise ValueError(
+                    "augmentation replaces the transforms of the data set: expected it without randaugment and "
+                    f"erasing, found randaugment {randaugment} and erasing {erasing}. Add "
+                    "torchvision.transforms.v2.RandAugment or RandomErasing to the list instead."
+                )
+            return
         self.augmentation = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()]
         if randaugment:
             self.augmentation += [v2.RandAugment()]

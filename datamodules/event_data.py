@@ -23,6 +23,7 @@ from .event_augmentation import EventMix
 from .event_files import read_events
 from .events import DataError, Events, SensorSize
 from .frames import Frames, Representation, in_sensor
+from .image_augmentation import ImageAugmentation
 
 EVENT_TYPES = (np.int64, np.int16, np.int16, np.uint8)  # of t, x, y and p
 
@@ -276,6 +277,11 @@ class EventDataModule(BaseDataModule, ABC):
         if representation and representation.sequence_ndim != 5 and any(chosen.values()):
             mixing = " and ".join(name for name, alpha in chosen.items() if alpha)
             raise ValueError(f"{mixing} mixes frames; {type(representation).__name__} gives none. Leave it off.")
+        if of_images := [type(part).__name__ for part in augmentation if isinstance(part, ImageAugmentation)]:
+            raise ValueError(
+                f"augmentation: expected transforms of events, found {', '.join(of_images)}, which changes images. "
+                "See datamodules.event_augmentation."
+            )
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)

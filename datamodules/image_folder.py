@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
@@ -40,6 +40,7 @@ class ImageFolderDataModule(BaseDataModule):
         val_fraction: Part of each class for validation, where the data do not say.
         test_fraction: Part of each class for the test, where the data do not say.
         hflip: Whether to augment by flips; switch off if left and right matter (text, arrows).
+        augmentation: Transforms that replace shifts and flips; see `BaseDataModule`.
         kwargs: Arguments of `BaseDataModule`.
 
     Raises:
@@ -60,9 +61,10 @@ class ImageFolderDataModule(BaseDataModule):
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
         hflip: bool = True,
+        augmentation: list[nn.Module] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(val_fraction=val_fraction, **kwargs)
+        super().__init__(val_fraction=val_fraction, augmentation=augmentation, **kwargs)
         check_fraction("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
         if in_chans not in (1, 3):
@@ -75,9 +77,9 @@ class ImageFolderDataModule(BaseDataModule):
             raise ValueError(
                 f"mean and std must have one value per channel ({in_chans}), std positive; got {mean} and {std}."
             )
-        self.augmentation = [v2.RandomCrop(image_size, padding=image_size // 8)]
-        if hflip:
-            self.augmentation += [v2.RandomHorizontalFlip()]
+        if augmentation is None:
+            shifts, flips = v2.RandomCrop(image_size, padding=image_size // 8), [v2.RandomHorizontalFlip()]
+            self.augmentation = [shifts, *(flips if hflip else [])]
 
         if not Path(root).is_dir():
             raise FileNotFoundError(f"root: there is no folder {Path(root).absolute()}.")

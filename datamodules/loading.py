@@ -6,6 +6,7 @@ Neither the number of workers, nor whether they persist, nor an interruption cha
 """
 
 from collections.abc import Iterator, Sized
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
@@ -18,10 +19,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 Sample = tuple[Tensor, Any]  # sequence [T, C, H, W] and label, or a label for every step [T]; an image has T = 1
 Batch = tuple[Tensor, Tensor]  # x [T, N, C, H, W] float32 and y [N] int64, or [T, N] of a label for every step
+Key = tuple[int, int, int]  # index, sample_seed and turn of a training sample, see `EpochSampler`
+
+current_turn: ContextVar[int] = ContextVar("current_turn", default=0)
+"""The turn of the sample that is being transformed; see `EpochSampler`."""
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """A shuffled order of `(index, sample_seed)`: a pure function of (seed, epoch).
+class EpochSampler(Sampler[Key]):
+    """A shuffled order of `(index, sample_seed, turn)`: a pure function of (seed, epoch).
+
+    The seed of a sample differs in every epoch. Its turn is a random bit of (seed, index) plus the epoch: something
+    that is done in odd turns is done to every sample in every other epoch, and to half of them in each.
 
     Lightning calls `set_epoch` before each epoch. With several devices it wraps this sampler in its
     `DistributedSamplerWrapper`, which passes `set_epoch` on and deals the pairs out to the devices.
@@ -38,10 +46,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         """Choose the epoch that the next iteration draws."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Key]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order, seeds = rng.permutation(self.length), rng.integers(2**63, size=self.length)
-        yield from ((int(index), int(seeds[index])) for index in order)
+        # A third number, so that no epoch has this generator. The bit of an index does not depend on the length.
+        turns = np.random.default_rng([self.seed, 0, 1]).integers(2, size=self.length) + self.epoch
+        yield from ((int(index), int(seeds[index]), int(turns[index])) for index in order)
 
     def __len__(self) -> int:
         return self.length
@@ -49,6 +59,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 class SeededDataset(Dataset[Sample]):
     """A data set seen through a transform whose random numbers come from the sample's own seed.
+
+    During the transform `current_turn` is the turn of the sample.
 
     Args:
         source: Yields sequences `[T, C, H, W]` (uint8, or float in 0..1) and labels.
@@ -58,13 +70,18 @@ class SeededDataset(Dataset[Sample]):
     def __init__(self, source: Dataset[Sample], transform: nn.Module) -> None:
         self.source, self.transform = source, transform
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+    def __getitem__(self, key: int | Key) -> Sample:
         # A plain index comes from the loaders that do not augment, and from Lightning's `overfit_batches`.
-        index, seed = key if isinstance(key, tuple) else (key, key)
+        index, seed, turn = key if isinstance(key, tuple) else (key, key, 0)
         sequence, label = self.source[index]
+        label = label if np.ndim(label) else int(label)
+        before = current_turn.set(turn)
         with torch.random.fork_rng(devices=[]):  # without workers this is the training process: leave its numbers alone
             torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, does not wake CUDA up in a worker
-            return self.transform(sequence), label if np.ndim(label) else int(label)
+            try:
+                return self.transform(sequence), label
+            finally:
+                current_turn.reset(before)
 
     def __len__(self) -> int:
         return len(self.source)  # type: ignore[arg-type]  # every source here has a length

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
@@ -68,7 +69,8 @@ class PlacesDataModule(BaseDataModule):
             (RobotCar; default 10).
         image_size: Height and width in pixels, S: images are scaled and cropped to it.
         in_chans: 1 = grey, 3 = colour.
-        kwargs: Arguments of `BaseDataModule`. Augmentation is a shift by up to 1/8.
+        augmentation: Transforms that replace the shift by up to 1/8; see `BaseDataModule`.
+        kwargs: Arguments of `BaseDataModule`.
 
     Raises:
         FileNotFoundError: If a folder or a file of positions is missing.
@@ -91,9 +93,10 @@ class PlacesDataModule(BaseDataModule):
         tolerance: float | None = None,
         image_size: int = 28,
         in_chans: int = 1,
+        augmentation: list[nn.Module] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(augmentation=augmentation, **kwargs)
         lowest = {"skip": (skip, 1), "first_place": (first_place, 0), "image_size": (image_size, 1)}
         for name, (value, least) in lowest.items():
             if value < least:
@@ -112,7 +115,8 @@ class PlacesDataModule(BaseDataModule):
             )
         self.root, self.image_size, self.in_chans = Path(root), image_size, in_chans
         self.mean, self.std = (0.5,) * in_chans, (0.25,) * in_chans
-        self.augmentation = [v2.RandomCrop(image_size, padding=image_size // 8)]
+        if augmentation is None:
+            self.augmentation = [v2.RandomCrop(image_size, padding=image_size // 8)]
         traverses = {name: read_traverse(self.root / name) for name in named}
         held_out = val if val is not None else references[-1]
         self.roles = {"train": [name for name in references if name != held_out], "val": [held_out], "test": [query]}

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from .base import BaseDataModule
 from .event_data import EventDataModule
 from .event_twin import EventTwinDataModule
-from .loading import Batch, Sample, SeededDataset, batches_done, collate
+from .loading import Batch, Key, Sample, SeededDataset, batches_done, collate
 from .overview import labels_of
 
 
@@ -147,11 +147,11 @@ class Pairs(Dataset[Sample]):
     def __init__(self, events: Dataset[Sample], stills: Dataset[Sample], partners: Sequence[NDArray[np.int64]]) -> None:
         self.events, self.stills, self.partners = events, stills, partners
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+    def __getitem__(self, key: int | Key) -> Sample:
         draw = np.random.default_rng(key[1] if isinstance(key, tuple) else key)
         frames, label = self.events[key]
         chosen, seed = int(draw.choice(self.partners[label])), int(draw.integers(2**63))
-        still, _ = self.stills[chosen, seed]
+        still, _ = self.stills[chosen, seed, key[2] if isinstance(key, tuple) else 0]
         return torch.stack([still.expand_as(frames), frames], 1), label
 
     def __len__(self) -> int:

@@ -40,6 +40,7 @@ from zoo.model import SpikingModel
 from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
 from .base import ClassifierModule
+from .callbacks import GrowSteps
 from .callbacks.energy_monitor import write_json
 from .distillation import DistillationModule
 from .objectives import Objective
@@ -268,6 +269,7 @@ class RungCLI(RunCLI):
                 raise ValueError(f"{stepless[1]} has no time steps; {CHOOSE}") from error
             raise
         refuse_devices(self.trainer)
+        refuse_growth(self.trainer)
         refuse_model(self.plan, self.model)
         if self.plan.kd:
             refuse_distillation(self.model)
@@ -288,6 +290,20 @@ def refuse_devices(trainer: Trainer) -> None:
         raise ValueError(
             f"A ladder runs in one process on one device, found {trainer.world_size}: it starts one trainer after the "
             "other. Add --trainer.devices 1, or train the rungs one by one with `snnzoo fit`."
+        )
+
+
+def refuse_growth(trainer: Trainer) -> None:
+    """Refuse `GrowSteps`, which every rung would take from the recipe.
+
+    Raises:
+        ValueError: If the trainer has this callback.
+    """
+    if any(isinstance(callback, GrowSteps) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise ValueError(
+            "snnzoo ladder: expected a recipe without GrowSteps, because a ladder takes T down rung by rung, found "
+            "GrowSteps in trainer.callbacks. Leave it out, or train the first rung with `snnzoo fit` and name its run "
+            "as the model."
         )
 
 

@@ -5,6 +5,7 @@ from .delays import DelayAnnealing
 from .energy_monitor import EnergyMonitor
 from .eventprop_monitor import EventPropMonitor
 from .firing_rate import FiringRate
+from .grow_steps import GrowSteps
 from .plots import Plots
 from .predictions import PredictionWriter
 from .revive import ReviveSilent
@@ -16,6 +17,7 @@ __all__ = [
     "EnergyMonitor",
     "EventPropMonitor",
     "FiringRate",
+    "GrowSteps",
     "Plots",
     "PredictionWriter",
     "ReviveSilent",

@@ -6,9 +6,10 @@ import pytest
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from torch.utils.data import TensorDataset
+from torchvision.transforms import v2
 
 import datamodules
-from datamodules import BaseDataModule
+from datamodules import BaseDataModule, event_augmentation
 from datamodules.base import usable_cores
 
 
@@ -87,6 +88,41 @@ def test_a_single_sample_is_never_a_training_batch_and_no_loader_is_empty(batch_
     data = ready(batch_size=batch_size)
     data.trainer = SimpleNamespace(world_size=devices)  # each of 2 devices gets 5 samples: too few to drop a batch of 8
     assert [len(y) for _, y in data.train_dataloader()] == sizes
+
+
+class Halves(torch.nn.Module):
+    """Halves the pixels: a transform of one's own."""
+
+    def forward(self, x):
+        return x / 2
+
+
+def test_augmentation_replaces_that_of_the_data_set():
+    class Doubled(Toy):
+        augmentation = (v2.Lambda(lambda x: 2 * x),)
+
+    raw = Toy().load()["train"][3][0]
+    mean, std = (torch.tensor(values).view(2, 1, 1) for values in (Toy.mean, Toy.std))
+    for given, factor in ((None, 2), ([Halves()], 0.5), ([], 1)):
+        x, _ = ready(Doubled, augmentation=given).splits["train"][3]
+        torch.testing.assert_close(x, (factor * raw - mean) / std)
+        x, _ = ready(Doubled, augmentation=given).splits["val"][3]
+        torch.testing.assert_close(x, (raw - mean) / std)
+        x, _ = ready(Doubled, augmentation=given, augment=False).splits["train"][3]
+        torch.testing.assert_close(x, (raw - mean) / std)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (v2.RandomCrop(4), r"images \(1, 2, 8, 8\) to images of the same shape, found RandomCrop, .* \(1, 2, 4, 4\)"),
+        (v2.RandomCrop(12), r"images \(1, 2, 8, 8\) .* found RandomCrop, which fails: Required crop size"),
+        (event_augmentation.Flip(), r"images \(1, 2, 8, 8\) .* found Flip, which fails: .*sensor"),
+    ],
+)
+def test_augmentation_of_another_shape_or_of_events_is_refused_before_training(part, message):
+    with pytest.raises(ValueError, match=message):
+        ready(augmentation=[Halves(), part])
 
 
 def test_workers(monkeypatch):

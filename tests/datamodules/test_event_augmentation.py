@@ -453,8 +453,8 @@ def test_a_sample_depends_on_seed_epoch_and_index_only():
             assert (np.random.get_state()[1].tolist(), random.getstate()) == state[1:]
     assert all(torch.equal(epochs[epoch][index], epochs[2 + epoch][index]) for epoch in (0, 1) for index in range(10))
     assert not any(torch.equal(epochs[0][index], epochs[1][index]) for index in range(10))
-    alone = dict(EpochSampler(data, seed=3))
-    assert torch.equal(data[4, alone[4]][0], epochs[1][4])
+    alone = {key[0]: key for key in EpochSampler(data, seed=3)}
+    assert torch.equal(data[alone[4]][0], epochs[1][4])
 
 
 def mixed(seed, x, y, alpha=1.0, num_classes=4):

@@ -408,3 +408,9 @@ def test_the_table_of_a_finished_ladder_is_kept(climbed, capsys):
 def test_a_recipe_that_is_no_yaml(tmp_path, capsys):
     (tmp_path / "broken.yaml").write_text("run: [runs/x\nmodel: {")
     assert "broken.yaml is not YAML" in refused(capsys, tmp_path / "run", str(tmp_path / "broken.yaml"))
+
+
+def test_growing_steps_are_refused(tmp_path, capsys):
+    grow = '[{"class_path": "GrowSteps", "init_args": {"steps": [1], "epochs": [1]}}]'
+    message = refused(capsys, tmp_path / "run", RECIPE, "--trainer.callbacks", grow)
+    assert "expected a recipe without GrowSteps" in message
