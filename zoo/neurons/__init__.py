@@ -18,6 +18,7 @@ from .plif import PLIF
 from .radlif import RadLIF
 from .recurrent_lif import RecurrentLIF
 from .surrogate import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
+from .unit_if import UnitIF
 from .unit_lif import UnitLIF
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Stateful",
     "Surrogate",
     "Triangle",
+    "UnitIF",
     "UnitLIF",
     "carry_state",
     "has_activations",
@@ -57,6 +59,7 @@ __all__ = [
 
 NEURONS: dict[str, type[Neuron]] = {
     "if": IF,
+    "unit_if": UnitIF,
     "lif": LIF,
     "plif": PLIF,
     "leaky": Leaky,
