@@ -86,26 +86,23 @@ class TrainLoader(DataLoader[Sample]):
     """A DataLoader that begins an epoch when its first batch is asked for, and where an interrupted run stopped.
 
     Lightning makes the iterator before it calls `set_epoch`. Workers would start at once and, after a resume, load the
-    beginning of epoch 0; a generator waits for the first batch. `state_dict` and `load_state_dict` are Lightning's
-    protocol for resumable loaders. The state is empty because Lightning's own progress says where to go on, also for a
-    checkpoint written in the middle of a batch.
+    beginning of epoch 0; a generator waits for the first batch. By then the trainer has restored its progress, which
+    says how many batches of the epoch are done. Only the loader that the trainer trains on leaves them out.
     """
 
     trainer: Trainer | None = None  # set by the DataModule
-    resumes = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator instead of torch's iterator class
-        done = batches_done(self.trainer) if self.resumes and self.trainer else 0
-        self.resumes = False
+        training = self.trainer is not None and self.trainer.train_dataloader is self
+        done = batches_done(self.trainer) if self.trainer and training else 0
         yield from islice(super().__iter__(), done, None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
+        """Nothing, since the progress of the trainer says it all; Lightning warns of a loader without this method."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on, in the next epoch that begins, after the batches that are done already."""
-        self.resumes = True
+        """Nothing. Lightning calls it only if no schedule asked for the loader before the progress was restored."""
 
 
 def batches_done(trainer: Trainer) -> int:

@@ -1,7 +1,8 @@
 """A run: one recipe carried out in one directory, recorded so that it can be repeated, resumed, tested and published.
 
 RUN/config.yaml                 the recipe as it ran: `snnzoo test --config RUN/config.yaml`
-RUN/checkpoints/{best,last}.ckpt    best validation accuracy; end of the last epoch
+RUN/checkpoints/best.ckpt       the epoch with the best validation accuracy
+RUN/checkpoints/last.ckpt       the last state that was saved: `snnzoo fit --config RUN/config.yaml --ckpt_path last`
 RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a resumed fit adds one
 RUN/plots/, results.json        pictures and numbers of the test
 """
@@ -20,7 +21,7 @@ from typing import Any, NoReturn
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
@@ -30,7 +31,16 @@ from torch import Tensor, nn
 from zoo.errors import unknown
 
 from .base import ClassifierModule
-from .callbacks import ClampMonitor, EnergyMonitor, EventPropMonitor, FiringRate, Plots, PredictionWriter
+from .callbacks import (
+    BestCheckpoint,
+    ClampMonitor,
+    EnergyMonitor,
+    EventPropMonitor,
+    FiringRate,
+    LastCheckpoint,
+    Plots,
+    PredictionWriter,
+)
 from .memory import keep_memory
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
@@ -167,6 +177,12 @@ class RunCLI(LightningCLI):
         parser.add_argument(
             "--overwrite", type=bool, default=False, help="Let fit replace a run that is already there."
         )
+        parser.add_argument(
+            "--save_every_minutes",
+            type=float,
+            default=10.0,
+            help="Longest time between two saves of last.ckpt, which is also saved after every epoch.",
+        )
         parser.link_arguments("run", "trainer.default_root_dir")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         for name in ("num_classes", "in_chans", "input_cfg"):
@@ -212,7 +228,8 @@ class RunCLI(LightningCLI):
         if self.subcommand == "fit" and config.get("precision") is None and not config.get("plugins"):
             kwargs["precision"] = training_precision(str(config.get("accelerator", "auto")))
         kwargs["logger"] = [logger, TensorBoardLogger(run, name="logs", version=logger.version)]
-        kwargs["callbacks"] = [*callbacks(run, str(self.subcommand)), *chosen]
+        minutes = self._get(self.config_init, "save_every_minutes")
+        kwargs["callbacks"] = [*callbacks(run, str(self.subcommand), minutes), *chosen]
         return super().instantiate_trainer(**kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -231,9 +248,7 @@ class RunCLI(LightningCLI):
     def how_to_go_on(self) -> str:
         """What an interrupted fit leaves behind, and the command that goes on with it."""
         last = Path(self.config.fit.run) / "checkpoints/last.ckpt"
-        kept = (
-            f"{last} holds the last whole one" if last.exists() else "no epoch was finished, so there is no checkpoint"
-        )
+        kept = f"{last} holds the last saved state" if last.exists() else "there is no checkpoint yet"
         command = ["snnzoo", "fit", "--config", str(Path(self.config.fit.run) / "config.yaml"), "--ckpt_path", "last"]
         epoch = f"epoch {self.trainer.current_epoch + 1} of {self.trainer.max_epochs}"
         return f"Interrupted in {epoch}; {kept}.\nGo on: {shlex.join(command)}"
@@ -292,20 +307,13 @@ def training_precision(accelerator: str) -> str:
     return "bf16-mixed" if on_cpu and capabilities.get("avx512_bf16") else "32-true"
 
 
-def callbacks(run: Path, command: str) -> list[Callback]:
+def callbacks(run: Path, command: str, save_every_minutes: float) -> list[Callback]:
     """What every run does besides training."""
     # Measuring comes before drawing: both read what the test gave, and only the former logs.
     always: list[Callback] = [ProgressBar(), EnergyMonitor(), Plots(), PredictionWriter()]
-    always.append(
-        ModelCheckpoint(
-            run / "checkpoints",
-            filename="best",
-            monitor="val/acc",
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
-        )
-    )
+    # The best comes before the last, which then holds the best score of its own epoch, too.
+    folder = run / "checkpoints"
+    always += [BestCheckpoint(folder), LastCheckpoint(folder, save_every_minutes)]
     return (
         [*always, FiringRate(), ClampMonitor(), EventPropMonitor(), LearningRateMonitor("epoch")]
         if command == "fit"

@@ -189,6 +189,19 @@ def test_resume_in_the_middle_of_an_epoch(whole, tmp_path, workers):
     assert equal(resume(tmp_path, "step=10.ckpt", how, {}, {"workers": workers}), whole[10:])
 
 
+class Scheduled(Spy):
+    """Asks for the length of the training, as a schedule does, before the progress of a checkpoint is restored."""
+
+    def configure_optimizers(self):
+        assert self.trainer.estimated_stepping_batches == 21
+        return super().configure_optimizers()
+
+
+def test_resume_in_the_middle_of_an_epoch_with_a_schedule(whole, tmp_path):
+    how = {"every_n_train_steps": 10}
+    assert equal(resume(tmp_path, "step=10.ckpt", how, {}, {"spy": Scheduled()}), whole[10:])
+
+
 def test_resume_after_a_validation_in_the_middle_of_an_epoch(whole, tmp_path):
     how = {"monitor": "loss", "save_on_train_epoch_end": False}
     often = {"val_check_interval": 3}

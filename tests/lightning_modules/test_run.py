@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchmetrics.classification import MulticlassAccuracy
 
 from cli import main
+from lightning_modules import ClassificationModule
 from lightning_modules.run import find_checkpoint, next_version, training_precision
 from zoo.models.spiking_vgg import SpikingVGG
 
@@ -113,20 +115,74 @@ def test_an_interrupted_run_resumes_to_the_same_result(tmp_path, start, how):
     if how == signal.SIGINT:
         assert process.returncode == 130
         said = (tmp_path / "said").read_text()
-        assert f" of 4; {last} holds the last whole one.\n" in said
+        assert f" of 4; {last} holds the last saved state.\n" in said
         main(shlex.split(said.split("Go on: snnzoo ")[1].splitlines()[0]))
     else:
         fit(broken, *changes, "--ckpt_path", "last", epochs=4)
-    expected, found = weights(whole), weights(broken)
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+    assert equal(weights(whole), weights(broken))
+
+
+def cut_off(monkeypatch, batches):
+    """Let the power fail before batch `batches` of the next fit, the first being 0."""
+    seen = iter(range(batches))
+    begin = ClassificationModule.on_train_batch_start
+
+    def fail(self, batch, batch_idx):
+        if next(seen, None) is None:
+            raise PowerCut
+        begin(self, batch, batch_idx)
+
+    monkeypatch.setattr(ClassificationModule, "on_train_batch_start", fail)
+
+
+class PowerCut(BaseException):
+    """What nothing answers to."""
+
+
+def resumed(tmp_path, batches, *changes):
+    """Weights of a run of four epochs of ten batches, whole and cut off; epoch and batches of the last checkpoint."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fit(whole, *changes, epochs=4)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCut):
+        cut_off(patch, batches)
+        fit(broken, *changes, epochs=4)
+    saved = torch.load(broken / "checkpoints/last.ckpt", weights_only=True)
+    fit(broken, *changes, "--ckpt_path", "last", epochs=4)
+    done = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"]
+    return weights(whole), weights(broken), saved["epoch"], done
+
+
+def equal(expected, found):
+    return expected.keys() == found.keys() and all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def test_a_run_goes_on_from_its_last_epoch_when_validation_no_longer_improves(tmp_path, monkeypatch):
+    monkeypatch.setattr(MulticlassAccuracy, "compute", lambda _: torch.tensor(1.0))
+    whole, broken, epoch, _ = resumed(tmp_path, 35)
+    assert epoch == 2
+    assert torch.load(tmp_path / "whole/checkpoints/best.ckpt", weights_only=True)["epoch"] == 0
+    assert equal(whole, broken)
+
+
+def test_a_run_without_validation_goes_on_from_its_last_epoch(tmp_path):
+    whole, broken, epoch, _ = resumed(tmp_path, 35, "--trainer.limit_val_batches", "0")
+    assert epoch == 2
+    assert equal(whole, broken)
+
+
+def test_a_run_goes_on_from_the_middle_of_an_epoch(tmp_path):
+    """Dropout, augmentation and mixup go on where they were."""
+    masks = ["--model.model_args", '{"num_steps": 2, "drop_rate": 0.2}', "--data.mixup", "0.2"]
+    whole, broken, epoch, batches = resumed(tmp_path, 25, *masks, "--save_every_minutes", "0")
+    assert (epoch, batches) == (2, 5)
+    assert equal(whole, broken)
 
 
 def test_an_interruption_before_the_first_checkpoint(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # lightning ignores Ctrl-C from the first one on
     monkeypatch.setattr(SpikingVGG, "forward_head", interrupt)
     for command, words in (
-        (["fit"], "Interrupted in epoch 1 of 30; no epoch was finished, so there is no checkpoint.\nGo on: snnzoo fit"),
+        (["fit"], "Interrupted in epoch 1 of 30; there is no checkpoint yet.\nGo on: snnzoo fit"),
         (["test", "--ckpt_path", "none"], "\nInterrupted.\n"),
     ):
         with pytest.raises(SystemExit) as stop:
