@@ -373,7 +373,7 @@ def arguments_of(init: dict[str, Any]) -> str:
 def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[str, Any]:
     """The recipe of a rung: that of the first as it ran, from the weights of `start`."""
     recipe = copy.deepcopy(read_recipe(plan.rung(0) / "config.yaml"))
-    recipe |= {"run": str(plan.rung(index)), "ckpt_path": None}
+    recipe["run"] = str(plan.rung(index))
     if (epochs := plan.epochs[index]) is not None:
         recipe["trainer"]["max_epochs"] = epochs
     model, init = recipe["model"], recipe["model"]["init_args"]

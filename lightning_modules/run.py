@@ -13,6 +13,7 @@ import logging
 import re
 import shlex
 import shutil
+import sys
 import warnings
 from abc import ABC
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from jsonargparse import Namespace
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
@@ -42,6 +44,7 @@ from .callbacks import (
     PredictionWriter,
 )
 from .memory import keep_memory
+from .record import CALL_OPTIONS, SaveRecipe
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
 NOISE = (
@@ -49,19 +52,6 @@ NOISE = (
     ".*in eval mode at the start of training.*",  # a frozen teacher, on purpose
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run, asked for
 )
-
-
-class SaveRecipe(SaveConfigCallback):
-    """Writes the recipe of a `fit` to `RUN/config.yaml`."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write once, at the beginning; other commands leave the record alone."""
-        if stage == "fit" and trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / "config.yaml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            self.parser.save(self.config, str(part), skip_none=False, overwrite=True, format="yaml")
-            part.replace(path)
 
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -81,7 +71,20 @@ def readable(message: str) -> str:
 
 
 class Parser(LightningArgumentParser):
-    """A parser whose errors are one message, with the closest names of a class that does not exist."""
+    """A parser whose errors are one message, with the closest names of a class that does not exist.
+
+    A recipe holds no options of one call. Records of earlier versions do. They are left out, with a note if they ask
+    for something.
+    """
+
+    def parse_string(self, *args: Any, **kwargs: Any) -> Namespace:
+        """A recipe, from its file or from the command line."""
+        recipe = super().parse_string(*args, **kwargs)
+        for key in CALL_OPTIONS & vars(recipe).keys():
+            value = recipe.pop(key)
+            if value is not None and value != self.get_default(key):
+                print(f"{key}: {value} in the recipe is left out: give it to a call, --{key} {value}.", file=sys.stderr)
+        return recipe
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what `cli.main` prints.
@@ -200,7 +203,7 @@ class RunCLI(LightningCLI):
             self.verbose, config.verbose = config.verbose, False  # `after_test` prints a table with units
         config.ckpt_path = find_checkpoint(checkpoints, config.ckpt_path, str(self.subcommand))
         anew = self.subcommand == "fit" and not config.ckpt_path
-        if anew and (checkpoints / "last.ckpt").exists() and not config.overwrite:
+        if anew and not config.overwrite and any(checkpoints.glob("*.ckpt")):
             raise FileExistsError(
                 f"{config.run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
                 f"or keep it and choose another directory: --run DIR."

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torchmetrics.classification import MulticlassAccuracy
 
 from cli import main
 from lightning_modules import ClassificationModule
 from lightning_modules.run import find_checkpoint, next_version, training_precision
+from zoo.checkpoint import fingerprint
 from zoo.models.spiking_vgg import SpikingVGG
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +68,48 @@ def test_a_run_is_not_trained_over(tmp_path, capsys):
     assert (run / "checkpoints/last.ckpt").read_bytes() == before
     fit(run, "--overwrite", "true", "--seed_everything", "1")
     assert (run / "checkpoints/last.ckpt").read_bytes() != before
+
+
+def test_the_record_of_a_resumed_run_holds_no_options_of_one_call(tmp_path, capsys):
+    """So it measures the best checkpoint, can be published, and is replaced when that is asked for."""
+    run = tmp_path / "run"
+    fires = ["--data.batch_size", "16"]  # after two epochs; a silent network is not published
+    fit(run, *fires, "--overwrite", "true", epochs=2)
+    whole = yaml.safe_load((run / "config.yaml").read_text())
+    assert whole.keys() == {"seed_everything", "run", "save_every_minutes", "model", "data", "trainer"}
+    fit(run, *fires, "--ckpt_path", "last", epochs=2)
+    assert yaml.safe_load((run / "config.yaml").read_text()) == whole
+
+    best = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(best, weights_only=True)
+    checkpoint["state_dict"]["model.fc.bias"] += 1.0  # so that it is not the last
+    torch.save(checkpoint, best)
+    main(["test", "--config", str(run / "config.yaml")])
+    assert json.loads((run / "results.json").read_text())["checkpoint"] == fingerprint(best)
+    main(["publish", str(run), str(tmp_path / "registry/spiking_vgg_tiny.digits")])
+
+    before = (run / "checkpoints/last.ckpt").read_bytes()
+    main(["fit", "--config", str(run / "config.yaml"), "--overwrite", "true", "--seed_everything", "1"])
+    replaced = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert (run / "checkpoints/last.ckpt").read_bytes() != before
+    assert replaced["global_step"] == 160, "it was trained anew"
+
+
+def test_a_record_of_an_earlier_version(tmp_path, capsys):
+    """It holds the options of the call that wrote it, which ask for nothing now."""
+    run = tmp_path / "run"
+    fit(run)
+    old = {"ckpt_path": str(run / "checkpoints/last.ckpt"), "weights_only": None, "overwrite": True}
+    with (run / "config.yaml").open("a") as file:
+        file.write(yaml.safe_dump(old))
+    (run / "checkpoints/last.ckpt").unlink()
+    main(["test", "--config", str(run / "config.yaml")])
+    assert f"ckpt_path: {old['ckpt_path']} in the recipe is left out" in capsys.readouterr().err
+    best = fingerprint(run / "checkpoints/best.ckpt")
+    assert json.loads((run / "results.json").read_text())["checkpoint"] == best
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(run / "config.yaml")])
+    assert "already holds a run" in capsys.readouterr().err
 
 
 def test_testing_needs_a_checkpoint(tmp_path, capsys):
