@@ -329,6 +329,41 @@ def events_as(name: str, model: Any, registry: str | None) -> dict[str, Any]:
     return known if clouds else {"data.size": list(model.pretrained_cfg["input_size"][1:]), **known}
 
 
+def convert(
+    run: str,
+    target: str,
+    method: str | None = None,
+    steps: int = 8,
+    calibrate: str = "none",
+    start: str = "potential",
+    percentile: float = 99.9,
+    samples: int = 1024,
+    seed: int = 0,
+    data: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Convert a trained ANN twin into its spiking student, without training: docs/conversion.md.
+
+    Args:
+        run: The run of a twin, such as pool_vgg_s, or a student trained with neuron: relu or qcfs.
+        target: Directory of the student's run, new; `snnzoo test --config TARGET/config.yaml` measures it.
+        method: Of the thresholds: qcfs, ltb or percentile; default: qcfs or ltb, as the twin's activation is.
+        steps: Steps T that the student is made for.
+        calibrate: What corrects the mean error of every channel: none, bias or potential.
+        start: potential (each neuron starts at half its threshold), or bias for hardware that cannot.
+        percentile: Of the activation, with method percentile.
+        samples: Training images that thresholds and corrections are read from.
+        seed: Of the choice of these images.
+        data: Arguments of the data that differ from the twin's recipe: --data.root DATA.
+        overwrite: Replace an earlier conversion.
+    """
+    from datamodules import BaseDataModule
+    from lightning_modules.conversion import convert_run
+
+    how = (method, steps, calibrate, start, percentile)
+    convert_run(BaseDataModule, run, target, *how, samples=samples, seed=seed, data=data, overwrite=overwrite)
+
+
 VERBS: dict[str, Any] = {
     "list": list_,
     "info": info,
@@ -339,6 +374,7 @@ VERBS: dict[str, Any] = {
     "draw": draw,
     "data": data,
     "finetune": finetune,
+    "convert": convert,
 }
 
 

@@ -10,6 +10,7 @@ K classes. Time comes first: x [T, N, C, H, W], features [T, N, C, H, W], logits
 """
 
 from .checkpoint import RegistryError, describe, load_run, noise_input
+from .conversion import convert
 from .fold import fold
 from .hub import VerifyReport, create_model, golden_input, list_models, publish, pull, verify
 from .model import Outputs, SpikingModel, read, spiking_neurons
@@ -20,6 +21,7 @@ __all__ = [
     "RegistryError",
     "SpikingModel",
     "VerifyReport",
+    "convert",
     "create_model",
     "describe",
     "fold",

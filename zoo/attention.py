@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .layers import ConvNeuron, ConvNorm, MatMul, NeuronConv, Residual, init_convolutions
-from .neurons import Neuron, NeuronSpec, make_neuron
+from .neurons import NeuronSpec, Stateful, make_neuron
 
 LIF_OF_SPIKFORMER: dict[str, Any] = {"name": "lif", "tau": 2.0, "surrogate": {"name": "sigmoid", "alpha": 4.0}}
 """The neuron of Spikformer and its successors: LIF, tau 2, threshold 1, hard reset to 0, detached in the gradient."""
@@ -61,7 +61,7 @@ def token_features(dim: int, depth: int, pools: Sequence[bool]) -> list[dict[str
     return [{"num_chs": dim, "reduction": 2 ** sum(pools), "module": module} for module in modules]
 
 
-def attention_neuron(neuron: NeuronSpec, num_features: int) -> Neuron:
+def attention_neuron(neuron: NeuronSpec, num_features: int) -> Stateful:
     """The neuron behind a product of spikes: the one given, with the threshold 0.5 that all these papers take there.
 
     Example:

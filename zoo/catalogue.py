@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .checkpoint import noise_input
 from .hub import create_model, published, recorded_results
 from .model import Network, SpikingModel, to_sequence
+from .neurons import has_activations
 
 COLUMNS = ("name", "kind", "parameters", "T", "input", "dense MACs", "paper", "original code", "published", "ours")
 LEGEND = (
@@ -35,7 +36,7 @@ def row(name: str, registry: str | None) -> tuple[str, ...] | None:
     """The cells of one student; None for a model that does not spike."""
     with torch.device("meta"):  # shapes are enough
         model = create_model(name)
-    if not isinstance(model, SpikingModel):
+    if not isinstance(model, SpikingModel) or has_activations(model):
         return None
     cfg = model.pretrained_cfg
     facts = dict(note.split(": ", 1) for note in cfg.get("notes") or ())

@@ -11,6 +11,7 @@ from .plots import Plots
 from .predictions import PredictionWriter
 from .recalibrate_norms import RecalibrateNorms
 from .revive import ReviveSilent
+from .whiten_stem import WhitenStem
 
 __all__ = [
     "EMA",
@@ -24,4 +25,5 @@ __all__ = [
     "PredictionWriter",
     "RecalibrateNorms",
     "ReviveSilent",
+    "WhitenStem",
 ]

@@ -23,7 +23,7 @@ from ..layers import (
     over_time,
 )
 from ..model import SpikingModel, TimeMeanFeatures
-from ..neurons import Neuron, NeuronSpec, make_neuron
+from ..neurons import NeuronSpec, Stateful, make_neuron
 from .spiking_vgg import make_stages
 
 __all__ = ["PLIFNet"]
@@ -79,7 +79,7 @@ class PLIFNet(SpikingModel):
         init_convolutions(self)
         init_for_spikes(self)
 
-    def make_voters(self, num_classes: int) -> Neuron:
+    def make_voters(self, num_classes: int) -> Stateful:
         """The neurons that the classifier feeds; those of one class, unused, for no classes."""
         return make_neuron(self.neuron, max(1, num_classes) * VOTERS)
 

@@ -2,7 +2,8 @@
 
 Layer table: Simonyan and Zisserman 2015, arXiv:1409.1556; with spiking neurons: Sengupta et al. 2019, arXiv:1802.02627.
 The small head is an average pool and one linear layer: in VGG's own large head sit about nine parameters in ten.
-Written from the tables. Max-pooling keeps spikes binary.
+Written from the tables. Max-pooling keeps spikes binary. Behind an average pool (`pool="avg"`), which a conversion from
+an ANN needs (`zoo.convert`), a convolution reads quarters.
 """
 
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ __all__ = ["SpikingVGG"]
 
 
 HEADS = ("small", "large")
+POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
 def make_stages(
@@ -53,13 +55,14 @@ def make_stages(
 class SpikingVGG(SpikingModel):
     """A spiking VGG of any depth. Contract and errors: `SpikingModel`.
 
-    A feature is the output of a stage before its 2x2 max-pool; the last pool belongs to the head.
+    A feature is the output of a stage before its 2x2 pool; the last pool belongs to the head.
 
     Args:
         stages: Output channels of the convolutions of each stage.
         head: "small" (global average pool, then the classifier) or "large" (average pool to 7x7 pixels, two hidden
             layers of neurons, each with dropout behind it, then the classifier).
         hidden: Neurons of each hidden layer of the large head.
+        pool: "max", which keeps spikes binary, or "avg".
         neuron: Neuron of every layer, in JSON; see `make_neuron`.
         num_steps: Steps T that a still image is shown for.
         num_classes: Classes K.
@@ -67,13 +70,14 @@ class SpikingVGG(SpikingModel):
         drop_rate: Dropout before the classifier.
     """
 
-    real_inputs = r"^hidden\.0"  # averages, if its map is not of 7x7 pixels
+    real_inputs = r"^hidden\.0|^stages\.[1-9]\d*\.0\."  # averages, if the map is not of 7x7 pixels; with pool="avg"
 
     def __init__(
         self,
         stages: tuple[tuple[int, ...], ...] = ((64,), (128,), (256, 256), (512, 512), (512, 512)),
         head: str = "small",
         hidden: int = 4096,
+        pool: str = "max",
         neuron: NeuronSpec = "lif",
         num_steps: int = 4,
         num_classes: int = 10,
@@ -83,8 +87,10 @@ class SpikingVGG(SpikingModel):
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
         if head not in HEADS:
             raise ValueError(unknown("head of SpikingVGG", head, HEADS))
+        if pool not in POOLS:
+            raise ValueError(unknown("pool of SpikingVGG", pool, POOLS))
         self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = POOLS[pool](2)
         chans = stages[-1][-1]
         self.global_pool = nn.AdaptiveAvgPool2d(7 if head == "large" else 1)
         self.hidden = nn.Sequential()
@@ -110,11 +116,11 @@ class SpikingVGG(SpikingModel):
         return self.encoder.act(self.repeat_still(self.encoder.current(x)))
 
     def downsample(self, x: Tensor) -> Tensor:
-        """2x2 max-pool."""
+        """2x2 pool."""
         return over_time(x, self.pool)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Max-pool, average pool, hidden layers, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
+        """2x2 pool, average pool, hidden layers, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
         x = over_time(self.stage(self.downsample, x), self.global_pool).flatten(2)
         x = self.head_drop(self.stage(self.hidden, x))
         return x if pre_logits else self.fc(x)

@@ -5,6 +5,7 @@ from inspect import signature
 from typing import Any
 
 from ..errors import by_name, check_arguments
+from .activation import QCFS, Activation, ReLU, has_activations
 from .adlif import AdLIF
 from .base import Neuron, Stateful, carry_state, override_surrogate, stateful_layers
 from .cuba import CuBa
@@ -17,16 +18,20 @@ from .plif import PLIF
 from .radlif import RadLIF
 from .recurrent_lif import RecurrentLIF
 from .surrogate import SURROGATES, ATan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, make_surrogate
+from .unit_if import UnitIF
 from .unit_lif import UnitLIF
 
 __all__ = [
+    "ACTIVATIONS",
     "IF",
     "LI",
     "LIF",
     "NEURONS",
     "PLIF",
+    "QCFS",
     "SURROGATES",
     "ATan",
+    "Activation",
     "AdLIF",
     "CuBa",
     "Gaussian",
@@ -35,14 +40,17 @@ __all__ = [
     "Neuron",
     "NeuronSpec",
     "RadLIF",
+    "ReLU",
     "Rectangle",
     "RecurrentLIF",
     "Sigmoid",
     "Stateful",
     "Surrogate",
     "Triangle",
+    "UnitIF",
     "UnitLIF",
     "carry_state",
+    "has_activations",
     "make_neuron",
     "make_surrogate",
     "override_surrogate",
@@ -51,6 +59,7 @@ __all__ = [
 
 NEURONS: dict[str, type[Neuron]] = {
     "if": IF,
+    "unit_if": UnitIF,
     "lif": LIF,
     "plif": PLIF,
     "leaky": Leaky,
@@ -62,12 +71,14 @@ NEURONS: dict[str, type[Neuron]] = {
     "integer": Integer,
 }
 
+ACTIVATIONS: dict[str, type[Activation]] = {"relu": ReLU, "qcfs": QCFS}
+
 NeuronSpec = str | Mapping[str, Any]
 """A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}."""
 
 
-def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron:
-    """Build a neuron from its JSON form.
+def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | Activation:
+    """Build a neuron, or what stands in its place in an ANN twin, from its JSON form.
 
     Args:
         spec: A name, or {"name": ..., numbers}.
@@ -83,9 +94,10 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron:
         >>> make_neuron("adlif", num_features=16).alpha.shape
         torch.Size([16])
     """
-    name, arguments = by_name("neuron", spec, NEURONS)
-    check_arguments(name, NEURONS[name], arguments)
-    if num_features is not None and "num_features" in signature(NEURONS[name]).parameters:
+    classes: dict[str, type[Neuron | Activation]] = {**NEURONS, **ACTIVATIONS}
+    name, arguments = by_name("neuron", spec, classes)
+    check_arguments(name, classes[name], arguments)
+    if num_features is not None and "num_features" in signature(classes[name]).parameters:
         found = arguments.setdefault("num_features", num_features)
         if found != num_features:
             raise ValueError(
@@ -93,6 +105,6 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron:
                 "the model knows it."
             )
     try:
-        return NEURONS[name](**arguments)
+        return classes[name](**arguments)
     except TypeError as error:
         raise ValueError(f"Neuron {name!r} does not take {arguments}: {error}.") from error

@@ -103,8 +103,12 @@ class LeakyNeuron(Neuron):
         V_t = H_t (1 - S_t) + v_reset S_t      hard reset (v_reset is a number)
         V_t = H_t - v_threshold S_t            soft reset (v_reset is None)
 
-    with V_0 = v_reset (0 for a soft reset). A subclass says how it charges by its `dynamics`. Arguments: `Neuron`.
+    with V_0 = v_reset (0 for a soft reset), unless the neuron has a `v_start`. A subclass says how it charges by its
+    `dynamics`. Arguments: `Neuron`.
     """
+
+    v_start: float | None = None
+    """V_0; None for v_reset (0 for a soft reset)."""
 
     @abstractmethod
     def dynamics(self) -> Dynamics:
@@ -114,7 +118,7 @@ class LeakyNeuron(Neuron):
         """See `Stateful`; the state is the potential V."""
         v = state[0] if state else None
         settings = (self.v_reset, self.detach_reset, self.surrogate)
-        spikes, v = leaky(x, v, *self.dynamics(), *settings, final=final)
+        spikes, v = leaky(x, v, *self.dynamics(), *settings, final=final, v_start=self.v_start)
         return spikes, (v,)
 
 

@@ -29,6 +29,7 @@ def leaky(
     detach_reset: bool = True,
     surrogate: Surrogate | None = None,
     final: bool = True,
+    v_start: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Neurons with one potential that share their numbers.
 
@@ -41,7 +42,7 @@ def leaky(
 
     Args:
         x: Currents [T, ...].
-        v: Potential before the first step [...]; None for v_reset (0 for a soft reset).
+        v: Potential before the first step [...]; None for v_start everywhere.
         decay: Factor of the potential.
         gain: Factor of the current.
         shift: Constant current.
@@ -50,14 +51,15 @@ def leaky(
         detach_reset: Whether the gradient ignores the S in the reset.
         surrogate: What replaces the derivative of the step; None for neurons that do not fire.
         final: Whether the potential after step T is wanted; it may be an empty tensor if not.
+        v_start: One potential before the first step for all neurons; None for v_reset (0 for a soft reset).
 
     Returns:
         Spikes (or potentials) [T, ...] in the dtype of x, and the potential after step T [...], in fp32 at least.
     """
-    numbers = (decay, gain, shift, threshold)
+    numbers, v_start = (decay, gain, shift, threshold), (v_reset or 0.0) if v_start is None else v_start
     if fused.can_run(x, surrogate) and all(not isinstance(n, Tensor) or n.numel() == 1 for n in numbers):
-        return fused.leaky(x, v, numbers, v_reset, detach_reset, surrogate, final)
-    v = start(x, v, v_reset or 0.0)
+        return fused.leaky(x, v, numbers, v_reset, detach_reset, surrogate, final, v_start)
+    v = start(x, v, v_start)
     out = []
     for current in x.unbind(0):
         spike, v = leaky_step(current, v, *numbers, v_reset, detach_reset, surrogate)

@@ -154,12 +154,13 @@ def leaky(
     detach_reset: bool,
     surrogate: Surrogate | None,
     final: bool,
+    v_start: float,
 ) -> tuple[Tensor, Tensor]:
     """See `functional.leaky`; `numbers` are decay, gain, shift and threshold."""
     reset = NONE if surrogate is None else SOFT if v_reset is None else HARD
     slope, number = which_slope(surrogate)
     v = None if v is None else v.float()
-    settings = (v_reset or 0.0, reset, detach_reset, slope, number, final)
+    settings = (v_reset or 0.0, v_start, reset, detach_reset, slope, number, final)
     if torch.is_grad_enabled() and any(isinstance(n, Tensor) and n.requires_grad for n in numbers):
         learned = torch.stack([torch.as_tensor(n, dtype=torch.float32).reshape(()) for n in numbers])
         out, end = torch.ops.snnzoo.leaky(x, v, learned, [], *settings)
@@ -223,6 +224,7 @@ def leaky_op(
     learned: Tensor | None,
     numbers: list[float],
     v_reset: float,
+    v_start: float,
     reset: int,
     detach_reset: bool,
     slope: int,
@@ -235,7 +237,7 @@ def leaky_op(
     out, end = like(x), like(x[:1], torch.float32)[0] if final else torch.empty(0)
     kernels().leaky_forward(
         *(address(x), x.stride(0), address(v), address(out), address(end) if final else None),
-        *(len(x), x[0].numel(), pack(learned, numbers, v_reset), reset, TYPES[x.dtype]),
+        *(len(x), x[0].numel(), pack(learned, numbers, v_reset, v_start), reset, TYPES[x.dtype]),
     )
     return out, end
 
@@ -255,6 +257,7 @@ def leaky_backward_op(
     g_end: Tensor | None,
     numbers: list[float],
     v_reset: float,
+    v_start: float,
     reset: int,
     detach_reset: bool,
     slope: int,
@@ -271,7 +274,13 @@ def leaky_backward_op(
     sums = None if learned is None else torch.empty(blocks, 4, dtype=torch.float64)
     kernels().leaky_backward(
         *(address(x), x.stride(0), address(v), address(g), address(g_end), address(gx)),
-        *(None if v is None else address(gv), address(sums), len(x), step.numel(), pack(learned, numbers, v_reset)),
+        *(
+            None if v is None else address(gv),
+            address(sums),
+            len(x),
+            step.numel(),
+            pack(learned, numbers, v_reset, v_start),
+        ),
         *(reset, TYPES[x.dtype], slope, number, 0.0 if detach_reset else 1.0),
     )
     return gx, gv, torch.empty(0) if sums is None else sums.sum(0).float()
@@ -296,7 +305,7 @@ def leaky_gradient(ctx: Any, g: Tensor | None, g_end: Tensor | None) -> tuple[An
     x, v, learned = ctx.saved_tensors
     g = torch.zeros_like(x) if g is None else g
     gx, gv, g_learned = torch.ops.snnzoo.leaky_backward(x, v, learned, g, g_end, *ctx.settings)
-    return gx, None if v is None else gv, None if learned is None else g_learned, *[None] * 7
+    return gx, None if v is None else gv, None if learned is None else g_learned, *[None] * 8
 
 
 leaky_op.register_autograd(leaky_gradient, setup_context=save_leaky)
@@ -390,10 +399,10 @@ def kernels() -> ctypes.CDLL:
     return LIBRARY.kernels
 
 
-def pack(learned: Tensor | None, numbers: list[float], v_reset: float) -> Any:
+def pack(learned: Tensor | None, numbers: list[float], v_reset: float, v_start: float) -> Any:
     """The struct `Leaky` of kernels.cpp."""
     decay, gain, shift, threshold = numbers if learned is None else learned.tolist()
-    return (ctypes.c_float * 6)(decay, gain, shift, threshold, v_reset, v_reset)
+    return (ctypes.c_float * 6)(decay, gain, shift, threshold, v_reset, v_start)
 
 
 def address(x: Tensor | None) -> int | None:

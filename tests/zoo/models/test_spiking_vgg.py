@@ -78,6 +78,17 @@ def test_equals_the_table_step_by_step():
     torch.testing.assert_close(logits, torch.stack(expected), atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("pool", "seen"), [("max", {0.0, 1.0}), ("avg", {0.0, 0.25, 0.5, 0.75, 1.0})])
+def test_what_a_convolution_reads_behind_a_pool(pool, seen):
+    """Spikes behind a maximum, quarters behind an average."""
+    model, inputs = timm.create_model("spiking_vgg_tiny", pool=pool).train(), []
+    for stage in (1, 2):
+        model.stages[stage][0].conv.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    model(F.interpolate(torch.randn(8, 3, 4, 4), (16, 16), mode="bicubic"))
+    assert len(inputs) == 2
+    assert set(torch.cat([x.flatten() for x in inputs]).unique().tolist()) == seen
+
+
 def test_features_of_another_depth():
     maps = timm.create_model("spiking_vgg_tiny", stages=((4,), (8,)), features_only=True)(torch.randn(2, 3, 8, 8))
     assert [feature.shape[1:] for feature in maps] == [(4, 8, 8), (8, 4, 4)]
@@ -110,6 +121,8 @@ def test_dropout_of_the_large_head():
 
 
 def test_bad_input():
+    with pytest.raises(ValueError, match="Unknown pool of SpikingVGG 'mean'.*Accepted: avg, max"):
+        timm.create_model("spiking_vgg_tiny", pool="mean")
     with pytest.raises(ValueError, match="Unknown head of SpikingVGG 'larg'. Did you mean 'large'"):
         timm.create_model("spiking_vgg_tiny", head="larg")
     with pytest.raises(ValueError, match="halved 3 times: sides must be of 8 pixels or more, found 7x9"):

@@ -14,6 +14,7 @@ from zoo.neurons import IF, LIF, NEURONS, PLIF, Rectangle, carry_state, make_neu
 SETTINGS = [
     {"name": "if"},
     {"name": "if", "v_reset": None, "v_threshold": 0.7},
+    {"name": "if", "v_reset": None, "v_threshold": 0.7, "v_init": 0.5},
     {"name": "lif"},
     {"name": "lif", "tau": 3.0, "v_reset": -0.5},
     {"name": "lif", "decay_input": False, "v_reset": None},
@@ -24,6 +25,7 @@ SETTINGS = [
 every_setting = pytest.mark.parametrize("setting", SETTINGS, ids=str)
 UNITS = [  # those with a reference of their own, in their own test; x has three units
     {"name": "leaky"},
+    {"name": "unit_if", "num_features": 3, "v_init": 0.5},
     {"name": "cuba", "tau_s": 3.0, "tau_m": 1.5},
     {"name": "cuba", "v_reset": None},
     {"name": "unit_lif", "v_threshold": 0.2, "num_features": 3},
@@ -40,6 +42,7 @@ PARAMETERS = {
     "recurrent_lif": {"recurrent.weight"},
     "radlif": {"alpha", "beta", "a", "b", "recurrent.weight"},
 }
+BUFFERS = {"unit_if": {"threshold", "shift", "v_init"}}
 
 
 def charge(setting, v, x):
@@ -56,7 +59,7 @@ def charge(setting, v, x):
 def reference(setting, current):
     """Spikes [T, ...] in float64, step by step."""
     threshold, reset = setting.get("v_threshold", 1.0), setting.get("v_reset", 0.0)
-    v = np.full(current.shape[1:], reset or 0.0)
+    v = np.full(current.shape[1:], (reset or 0.0) + setting.get("v_init", 0.0) * threshold)
     spikes = []
     for x in current:
         h = charge(setting, v, x)
@@ -89,7 +92,7 @@ def test_gradient_equals_the_chain_rule_by_hand(setting, detach):
     rate = 1.0 if setting["name"] == "if" else 1 / setting.get("tau", 2.0)
     dh_dv = 1.0 if setting["name"] == "if" else 1 - rate
     dh_dx = rate if setting.get("decay_input", True) else 1.0
-    v, trace = np.full(20, reset or 0.0), []
+    v, trace = np.full(20, (reset or 0.0) + setting.get("v_init", 0.0) * threshold), []
     for step in current:
         h = charge(setting, v, step)
         s = (h >= threshold).astype(float)
@@ -113,7 +116,7 @@ def test_fires_at_equality(name):
     neuron = make_neuron({"name": name, "v_threshold": 0.5}, num_features=1)
     if name in ("unit_lif", "adlif", "radlif"):
         torch.nn.init.constant_(neuron.alpha, 0.875)
-    gain = {"if": 1.0, "leaky": 1.0, "unit_lif": 0.125, "adlif": 0.125, "radlif": 0.125}.get(name, 0.5)
+    gain = {"if": 1.0, "unit_if": 1.0, "leaky": 1.0, "unit_lif": 0.125, "adlif": 0.125, "radlif": 0.125}.get(name, 0.5)
     current = torch.tensor([[[0.5 / gain]]])  # charges to exactly 0.5
     assert neuron(current).item() == 1.0
     assert neuron(current - 1e-6).item() == 0.0
@@ -124,7 +127,8 @@ def test_state_starts_anew_and_is_never_saved(name):
     neuron = make_neuron(name, num_features=4)
     x = torch.rand(5, 2, 4) * 2
     assert torch.equal(neuron(x), neuron(x))
-    assert set(neuron.state_dict()) == set(dict(neuron.named_parameters())) == PARAMETERS.get(name, set())
+    assert set(dict(neuron.named_parameters())) == PARAMETERS.get(name, set())
+    assert set(neuron.state_dict()) == PARAMETERS.get(name, set()) | BUFFERS.get(name, set())
     assert torch.equal(pickle.loads(pickle.dumps(neuron))(x), neuron(x))
 
 
@@ -158,7 +162,7 @@ def test_learns_under_autocast(setting, dtype):
     assert all(p.grad.dtype == torch.float32 and p.grad.any() and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["cuba", "unit_lif", "adlif", "recurrent_lif", "radlif"])
+@pytest.mark.parametrize("name", ["cuba", "unit_if", "unit_lif", "adlif", "recurrent_lif", "radlif"])
 def test_compiled_and_exported(name):
     """Without a graph break, kernels or loops; an exported program needs neither of our operators."""
     neuron = make_neuron({"name": name, "v_threshold": 0.2}, num_features=3)
@@ -207,6 +211,13 @@ def test_detaching_the_reset_changes_no_spike():
         (lambda: LIF(tau=float("nan")), ">= 1, found nan"),
         (lambda: LIF(v_threshold=float("nan")), "above the reset potential 0.0, found nan"),
         (lambda: PLIF(tau=1.0), "start above 1, found 1.0"),
+        (lambda: make_neuron({"name": "if", "v_init": 0.5}), "v_init=0.5 needs a soft reset, found v_reset=0.0.* null"),
+        (lambda: IF(v_reset=None, v_init=1.0), r"expected a number in \[0, 1\), found 1.0"),
+        (lambda: IF(v_reset=None, v_init=-0.1), r"expected a number in \[0, 1\), found -0.1"),
+        (lambda: IF(v_reset=None, v_init=float("nan")), r"expected a number in \[0, 1\), found nan"),
+        (lambda: make_neuron({"name": "if", "v_reset": None, "v_init": "half"}), "found 'half'"),
+        (lambda: make_neuron({"name": "unit_if", "v_init": 2}, 4), r"expected a number in \[0, 1\), found 2"),
+        (lambda: make_neuron({"name": "unit_if", "v_threshold": 0.0}, 4), "above the reset potential 0.0, found 0.0"),
         (lambda: IF(v_threshold=0.0), "above the reset potential 0.0, found 0.0"),
         (lambda: IF(v_threshold=0.2, v_reset=0.3), "above the reset potential 0.3, found 0.2"),
     ],
@@ -227,6 +238,7 @@ def test_the_listed_arguments_are_those_of_the_neuron(name):
 
     accepted, units = listed(name), {"num_features": 3} if "num_features" in listed(name) else {}
     values = {"detach_reset": True, "surrogate": "sigmoid", "decay_input": False, "self_connections": True, "levels": 2}
+    values["v_init"] = 0.0  # any other needs a soft reset, too
     for argument in accepted - {"num_features"}:
         arguments = {**units, argument: values.get(argument, 0.5 if argument in ("leak", "v_reset") else 2.0)}
         make_neuron({"name": name, **arguments})

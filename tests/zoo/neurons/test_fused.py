@@ -60,6 +60,29 @@ def test_leaky_equals_the_loop(monkeypatch, surrogate, v_reset, detach_reset, dt
 
 
 @needs_kernels
+@pytest.mark.parametrize("detach_reset", [True, False])
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_start_equals_the_loop(monkeypatch, detach_reset, learned):
+    """The first potential enters the spikes, the gradients of all steps, and that of a learned decay."""
+    x, g, g_end = 0.5 * torch.randn(6, 3000), torch.randn(6, 3000), torch.randn(3000)
+
+    def compute(v_start=0.45):
+        leaf = x.clone().requires_grad_()
+        numbers = [torch.tensor(n, requires_grad=learned) for n in (0.7, 0.6, 0.05, 0.9)]
+        given = numbers if learned else [n.item() for n in numbers]
+        out, end = functional.leaky(leaf, None, *given, None, detach_reset, ATan(), v_start=v_start)
+        return out, end, torch.autograd.grad([out, end], [leaf, *numbers] if learned else [leaf], [g, g_end])
+
+    fast, slow = both(monkeypatch, compute)
+    assert torch.equal(fast[0], slow[0])
+    assert torch.equal(fast[1], slow[1])
+    assert not torch.equal(fast[0], compute(v_start=None)[0]), "the test would see nothing"
+    check_gradients(fast[2][:1], slow[2][:1], 1e-6)
+    for a, b in zip(fast[2][1:], slow[2][1:], strict=True):
+        assert abs(a - b) <= 1e-6 * (x.numel() + abs(b))
+
+
+@needs_kernels
 @pytest.mark.parametrize("surrogate", SURROGATES[:-1], ids=str)
 @pytest.mark.parametrize("detach_reset", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -170,7 +193,7 @@ def test_operator_contract(specification):
     numbers = torch.tensor([0.5, 0.5, 0.0, 1.0], requires_grad=True) if specification == "plif" else None
     constants = [] if specification == "plif" else [0.5, 0.5, 0.0, 1.0]
     reset = fused.SOFT if neuron.v_reset is None else fused.HARD
-    arguments = (x, torch.rand(2, 4), numbers, constants, 0.0, reset, neuron.detach_reset, 0, 2.0, True)
+    arguments = (x, torch.rand(2, 4), numbers, constants, 0.0, 0.0, reset, neuron.detach_reset, 0, 2.0, True)
     tests = ("test_schema", "test_faketensor", "test_autograd_registration")
     torch.library.opcheck(torch.ops.snnzoo.leaky.default, arguments, test_utils=tests)
 

@@ -1,0 +1,181 @@
+"""What a trace finds in small networks, and what it refuses, by the name of the layer."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import zoo
+from zoo.layers import MatMul, Residual, over_time
+from zoo.neurons import ReLU
+from zoo.spike_paths import Trace
+
+
+class Net(nn.Module):
+    """A stem of spikes, and a body behind it, over [T, N, C, H, W]."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), ReLU()
+        self.body = body
+
+    def forward(self, x):
+        return self.body(self.act(over_time(x, self.conv, self.bn)))
+
+
+class Frames(nn.Module):
+    """Stateless layers, frame by frame."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        return over_time(x, *self.layers)
+
+
+class Function(nn.Module):
+    """A function outside of any module of torch."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.child = nn.Identity()  # with a child it is not a leaf
+
+    def forward(self, x):
+        return self.function(self.child(x))
+
+
+class SqueezeExcite(nn.Module):
+    """Channels times their gates."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.gate = nn.Conv2d(4, 4, 1), nn.Sigmoid()
+
+    def forward(self, x):
+        return x * self.gate(over_time(x.mean((-2, -1), keepdim=True), self.fc))
+
+
+class Attention(nn.Module):
+    """q @ k^T of spikes."""
+
+    def __init__(self):
+        super().__init__()
+        self.product = MatMul()
+
+    def forward(self, x):
+        return self.product(x, x.transpose(-2, -1))
+
+
+def trace(body):
+    with torch.no_grad():
+        return Trace.of(Net(body).eval(), torch.randn(1, 2, 3, 8, 8))
+
+
+def second(act="act"):
+    return nn.Sequential(Frames(nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)), ReLU())
+
+
+def test_a_chain():
+    plan = trace(nn.Sequential(second(), Frames(nn.AvgPool2d(2), nn.Conv2d(4, 5, 1)))).plan()
+    assert plan.chans == {"act": 4, "body.0.1": 4}
+    assert plan.reads == {"body.0.0.layers.0": "act", "body.1.layers.1": "body.0.1"}
+    assert plan.gives == {"bn": "act", "body.0.0.layers.1": "body.0.1"}
+    assert plan.absorbed
+    assert plan.givers == {"act": "bn", "body.0.1": "body.0.0.layers.1"}
+
+
+def test_a_residual_of_spikes_is_counted_in_their_threshold():
+    """x + bn(conv(x)), then a neuron: a spiking ResNet."""
+    block = nn.Sequential(Residual(Frames(nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4))), ReLU())
+    plan = trace(block).plan()
+    assert plan.gives == {"bn": "act", "body.0.0.layers.1": "act"}
+    assert plan.units == {"act": "act", "body.1": "act"}
+    assert not plan.absorbed
+    assert plan.givers == {"act": "bn"}
+
+
+def test_currents_that_two_neurons_read_keep_their_scale():
+    """The stream of an MS-ResNet."""
+    model = zoo.create_model("ms_resnet_tiny", neuron="relu", num_steps=1).eval()
+    with torch.no_grad():
+        plan = Trace.of(model, torch.randn(1, 2, 3, 16, 16)).plan()
+    assert plan.units == {
+        "layer1.0.act1": None,
+        "layer1.0.act2": "layer1.0.act2",
+        "layer2.0.act1": None,
+        "layer2.0.act2": "layer2.0.act2",
+        "layer3.0.act1": None,
+        "layer3.0.act2": "layer3.0.act2",
+        "act": None,
+    }
+    assert plan.reads["fc"] == "act"  # through the average over the map, which is no module
+    assert "layer2.0.downsample.conv" not in plan.reads  # it reads the stream
+
+
+def test_a_neuron_whose_layer_has_no_bias_keeps_its_threshold():
+    """What is added at every step, for want of an initial potential, needs a place."""
+    plan = trace(nn.Sequential(Frames(nn.Conv2d(4, 4, 1, bias=False)), ReLU())).plan()
+    assert plan.units == {"act": "act", "body.1": None}
+    assert plan.reads == {"body.0.layers.0": "act"}
+
+
+def test_what_comes_before_the_first_spike_may_be_anything():
+    body = second()
+    net = Net(body)
+    net.conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GELU(), nn.GroupNorm(2, 4), nn.MaxPool2d(2))
+    with torch.no_grad():
+        assert Trace.of(net.eval(), torch.randn(1, 2, 3, 8, 8)).plan().absorbed
+
+
+def test_constants_keep_the_unit():
+    assert trace(nn.Sequential(Function(lambda x: x / 9), Frames(nn.Conv2d(4, 4, 1)))).plan().reads == {
+        "body.1.layers.0": "act"
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (Frames(nn.MaxPool2d(2)), r"body\.layers\.0 is a max-pool behind act: .* pool: avg .*pool_vgg_s"),
+        (Function(lambda x: F.max_pool2d(x[0], 2)), r"body computes getitem of spikes"),
+        (Function(lambda x: F.max_pool2d(x.flatten(0, 1), 2)), r"body is a max-pool behind act"),
+        (Frames(nn.Conv2d(4, 4, 1), nn.GELU()), r"body\.layers\.1 \(GELU\) reads current .* no spiking counterpart"),
+        (Function(F.gelu), "body computes gelu of spikes"),
+        (nn.LayerNorm(8), r"body \(LayerNorm\) reads spikes"),
+        (Frames(nn.BatchNorm2d(4)), r"body\.layers\.0 \(BatchNorm2d\) reads spikes"),
+        (SqueezeExcite(), r"body\.gate \(Sigmoid\) reads current"),
+        (Attention(), r"body computes transpose of spikes"),
+        (Residual(second()), r"body adds what act and body\.0\.1 give, and a spike of one does not stand"),
+        (Function(lambda x: x + 1), "body computes add of spikes"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_what_has_no_spiking_counterpart_is_refused_by_its_name(body, words):
+    with pytest.raises(ValueError, match=words) as error:
+        trace(body).plan()
+    assert "pool_vgg" in str(error.value)
+
+
+def test_a_norm_that_is_added_to_spikes_and_read_elsewhere():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.act = Frames(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)), ReLU()
+
+        def forward(self, x):
+            y = self.norm(x)
+            return self.act(x + y) * 2, self.act(y)
+
+    with pytest.raises(
+        ValueError, match=r"body adds what|norm\.layers\.1 is added to spikes of act and read elsewhere"
+    ):
+        trace(Twice()).plan()
+
+
+def test_no_hook_is_left_behind():
+    net = Net(Frames(nn.MaxPool2d(2)))
+    with pytest.raises(ValueError, match="max-pool"), torch.no_grad():
+        Trace.of(net, torch.randn(1, 2, 3, 8, 8))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())

@@ -1,0 +1,505 @@
+r"""Conversion: the spiking student that an ANN twin becomes, without training.
+
+A twin is a student's architecture with activations in the place of its neurons (`neuron: relu` or `qcfs`). Over T steps
+a soft-reset IF neuron of threshold theta and V_0 = theta / 2 whose current is X on average fires
+
+    S = floor(T clip(X / theta, 0, 1) + 1/2)   times, if the spikes that it reads arrive evenly,
+
+so theta S / T stands for the activation a(X). Conversion is three things:
+
+    thresholds    a theta for every activation, by one of the `METHODS`
+    absorption    spikes are 0 or 1: theta goes into the weights of the layers that read them, and 1 / theta into the
+                  norm or linear layer that alone feeds a neuron; what cannot be absorbed stays in the neuron (`UnitIF`)
+    correction    of what is left, if asked for: a constant current or an initial potential for every channel
+
+Where spikes go is seen in one run of the twin (`zoo.spike_paths`); what is not linear in them is refused by its name.
+Whether the network was taken apart rightly is checked: with each neuron's mean in the place of its spikes, the student
+must give the logits of its twin.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import build, describe
+from .early_exit import mean_so_far
+from .errors import unknown
+from .model import SpikingModel, evaluating, spiking_neurons, to_sequence
+from .neurons import QCFS, Activation, ReLU, UnitIF, has_activations
+from .neurons.activation import MIN_STEP
+from .spike_paths import CONVERTIBLE, Plan, Trace
+
+METHODS: dict[str, type[Activation]] = {"qcfs": QCFS, "ltb": ReLU, "percentile": ReLU}
+CALIBRATIONS = ("none", "bias", "potential")
+STARTS = ("potential", "bias")
+STEPS_SHOWN = (1, 2, 4, 8, 16, 32)
+SMALLEST_SHARE = 1e-3
+"""Lowest threshold of a channel, in those of the layer's highest: a channel that is silent on the data keeps one."""
+
+SAMPLES_AT_ONCE = 64  # of the 32 steps of an accuracy curve
+VALUES_KEPT = 2_000_000  # of a layer, for a percentile
+
+
+class Conversion(NamedTuple):
+    """A converted student, and theta [C] of every neuron in the currents of the twin."""
+
+    student: SpikingModel
+    thresholds: dict[str, Tensor]
+
+
+def convert(
+    ann: SpikingModel,
+    batches: Sequence[Tensor],
+    method: str | None = None,
+    steps: int = 8,
+    calibrate: str | None = None,
+    start: str = "potential",
+    percentile: float = 99.9,
+) -> SpikingModel:
+    """The spiking student of an ANN twin: the same architecture, soft-reset IF neurons, binary spikes.
+
+    Args:
+        ann: A twin, such as `pool_vgg_s`, or `spiking_vgg11` made with neuron="relu", pool="avg". It is left as it is.
+        batches: Training images without labels and augmentation, [N, C, H, W] each; about 1,000 in all.
+        method: Of the thresholds. "qcfs": the learned step, for a twin of `QCFS`. "ltb" (local threshold balancing):
+            one for each channel, theta += 2 mean(relu(x - theta)) batch after batch, for a twin of `ReLU`.
+            "percentile": that of the activation, one for each layer, likewise. None: "qcfs" or "ltb", as the twin is.
+        steps: Steps T that the student is made for, and shows an image for.
+        calibrate: What corrects the mean error of every channel, layer after layer: "bias" (a constant current),
+            "potential" (the initial potential) or None.
+        start: "potential" (V_0 = theta / 2), or "bias" for hardware that cannot start so: V_0 = 0 and a constant
+            current theta / (2 T), which is the same after T steps.
+        percentile: Of the method "percentile", in (0, 100].
+
+    Returns:
+        The student, in evaluation mode.
+
+    Raises:
+        ValueError: If ann is not a twin, does what spikes cannot (named by its layer), or an argument is wrong.
+
+    Source:
+        Bu et al. 2022, arXiv:2303.04347 (QCFS); Bu, Li and Yu 2024, arXiv:2409.03368 (LTB); Rueckauer et al. 2017,
+        Frontiers in Neuroscience 11:682 (percentile); Li et al. 2021, arXiv:2106.06984 (calibration); Deng and Gu 2021,
+        arXiv:2103.00476 (the shift by theta / (2 T)).
+    """
+    return convert_with_thresholds(ann, batches, method, steps, calibrate, start, percentile).student
+
+
+def convert_with_thresholds(
+    ann: SpikingModel,
+    batches: Sequence[Tensor],
+    method: str | None = None,
+    steps: int = 8,
+    calibrate: str | None = None,
+    start: str = "potential",
+    percentile: float = 99.9,
+) -> Conversion:
+    """What `convert` does, and the thresholds that it found."""
+    check_options(method, steps, calibrate, start, percentile)
+    check_twin(ann, method)
+    method = method or next(name for name, kind in METHODS.items() if isinstance(activations(ann)[0][1], kind))
+    images = [still(x, ann) for x in batches]
+    if not images:
+        raise ValueError("batches is empty: thresholds are read from data. Give about 1,000 training images.")
+    with torch.no_grad(), evaluating(ann):
+        plan = Trace.of(ann, images[0][:, :2]).plan()
+        thresholds = find_thresholds(ann, plan, images, method, percentile)
+        student = build_student(ann, plan, steps, calibrate == "potential", 0.5 if start == "potential" else 0.0)
+        absorb(student, plan, thresholds)
+        check_absorbed(ann, student, plan, thresholds, images[0][:, :2])
+        if start == "bias":
+            for name, chans in plan.chans.items():
+                add_current(student, plan, name, torch.full((chans,), 0.5 / steps))
+        if calibrate in ("bias", "potential"):
+            correct(ann, student, plan, thresholds, images, calibrate)
+    return Conversion(student, thresholds)
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def check_options(method: str | None, steps: int, calibrate: str | None, start: str, percentile: float) -> None:
+    """Refuse what no conversion takes.
+
+    Raises:
+        ValueError: If an argument is unknown or out of range, or two exclude each other.
+    """
+    for what, name, accepted in (
+        ("conversion method", method, METHODS),
+        ("calibration", calibrate, CALIBRATIONS),
+        ("start", start, STARTS),
+    ):
+        if name is not None and name not in accepted:
+            raise ValueError(unknown(what, str(name), accepted))
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps is the number of time steps T: expected an integer >= 1, found {steps!r}.")
+    if not 0 < percentile <= 100:
+        raise ValueError(f"percentile: expected a number in (0, 100], found {percentile}.")
+    if calibrate == "potential" and start == "bias":
+        raise ValueError(
+            'calibrate="potential" sets initial potentials, and start="bias" is for hardware that has none. Choose '
+            'calibrate="bias", or start="potential".'
+        )
+
+
+def activations(model: nn.Module) -> list[tuple[str, Activation]]:
+    """The activations in the place of neurons, by name."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Activation)]
+
+
+def check_twin(ann: nn.Module, method: str | None) -> None:
+    """Refuse what is not an ANN twin, or the twin of another method.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    twin = "pool_vgg_s, or a student such as spiking_vgg11 with neuron: relu and pool: avg"
+    if not isinstance(ann, SpikingModel):
+        name = getattr(ann, "pretrained_cfg", {}).get("architecture", type(ann).__name__)
+        other = next((f" Its layer {n} is {type(m).__name__}." for n, m in ann.named_modules() if is_nonlinear(m)), "")
+        raise ValueError(f"{name} is not the ANN twin of a student.{other} Train and convert a twin: {twin}.")
+    for name, neuron in spiking_neurons(ann).items():
+        raise ValueError(f"{name} is {type(neuron).__name__}, which spikes already. Convert its twin: {twin}.")
+    if not has_activations(ann):
+        raise ValueError(f"{type(ann).__name__} has no activations in the place of neurons. Convert a twin: {twin}.")
+    if (kind := METHODS.get(method or "")) is None:
+        kind = type(activations(ann)[0][1])
+    for name, module in activations(ann):
+        if not isinstance(module, kind):
+            fitting = [known for known, of in METHODS.items() if isinstance(module, of)]
+            raise ValueError(
+                f"{method or 'A conversion'} takes thresholds from {kind.__name__} activations, found "
+                f"{type(module).__name__} at {name}. Choose method {' or '.join(fitting)}, or train a twin with "
+                f"neuron: {kind.__name__.lower()}."
+            )
+
+
+def is_nonlinear(module: nn.Module) -> bool:
+    """Whether a module is an activation or a norm of torch."""
+    return type(module).__module__ in ("torch.nn.modules.activation", "torch.nn.modules.normalization")
+
+
+def still(x: Tensor, ann: SpikingModel) -> Tensor:
+    """A sequence [1, N, C, H, W] of still images, on the device of the model.
+
+    Raises:
+        ValueError: If x has several steps.
+    """
+    parameter = next(ann.parameters())
+    x = to_sequence(x, ann.sequence_ndim).to(parameter.device, parameter.dtype)
+    if len(x) != 1:
+        raise ValueError(
+            f"A conversion needs still images (T = 1), found sequences of {len(x)} steps: an activation has no memory "
+            "of the steps before. Train the student on sequences itself."
+        )
+    return x
+
+
+# Thresholds -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def watching(model: nn.Module, names: Iterable[str], note: Callable[..., Any]) -> Iterator[None]:
+    """Call note(name, module, args, out) when a module of these names has run; what it returns replaces the output."""
+    hooks = [model.get_submodule(name).register_forward_hook(partial(note, name)) for name in names]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def over_units(numbers: Tensor, x: Tensor) -> Tensor:
+    """Numbers [C] as they meet a sequence x [T, N, C, ...]."""
+    return numbers.to(x).view(-1, *[1] * (x.ndim - 3))
+
+
+def unit_means(x: Tensor) -> Tensor:
+    """The mean [C] of every channel of a sequence [T, N, C, ...]."""
+    return x.mean([axis for axis in range(x.ndim) if axis != 2], dtype=torch.float64)
+
+
+def find_thresholds(
+    ann: SpikingModel, plan: Plan, images: Sequence[Tensor], method: str, percentile: float
+) -> dict[str, Tensor]:
+    """Theta [C] of every activation, float64."""
+    if method == "ltb":
+        thresholds = balanced_thresholds(ann, plan, images)
+    else:
+        found = percentiles(ann, plan, images, percentile) if method == "percentile" else learned_steps(ann)
+        thresholds = {name: torch.full((chans,), found[name]).double() for name, chans in plan.chans.items()}
+    device = next(ann.parameters()).device
+    return {
+        name: theta.clamp(min=max(SMALLEST_SHARE * theta.max().item(), 1e-6)).to(device)
+        for name, theta in thresholds.items()
+    }
+
+
+def learned_steps(ann: SpikingModel) -> dict[str, float]:
+    """The learned step of every QCFS activation."""
+    return {name: max(module.step.item(), MIN_STEP) for name, module in activations(ann) if isinstance(module, QCFS)}
+
+
+def balanced_thresholds(ann: SpikingModel, plan: Plan, images: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Local threshold balancing.
+
+        theta_c <- theta_c + 2 mean(relu(x_c - theta_c))
+
+    from 0, batch after batch; the layers behind get the clipped activation min(relu(x), theta).
+    """
+    thresholds: dict[str, Tensor] = {}
+
+    def balance(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
+        x = out.double()  # relu(x)
+        theta = thresholds.get(name, torch.zeros(plan.chans[name], dtype=torch.float64, device=x.device))
+        theta = theta + 2 * unit_means((x - over_units(theta, x)).clamp(min=0))
+        thresholds[name] = theta
+        return torch.minimum(out, over_units(theta, out))
+
+    with watching(ann, plan.chans, balance):
+        for x in images:
+            ann(x)
+    return thresholds
+
+
+def percentiles(ann: SpikingModel, plan: Plan, images: Sequence[Tensor], percentile: float) -> dict[str, float]:
+    """The percentile of the activation of every layer, over all images; of a large layer, of values drawn at random."""
+    kept: dict[str, list[Tensor]] = {name: [] for name in plan.chans}
+    draw, most = torch.Generator().manual_seed(0), VALUES_KEPT // len(images)
+
+    def note(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        values = out.flatten().double().cpu()
+        drawn = torch.randint(len(values), (most,), generator=draw) if len(values) > most else slice(None)
+        kept[name].append(values[drawn])
+
+    with watching(ann, plan.chans, note):
+        for x in images:
+            ann(x)
+    return {name: torch.cat(values).quantile(percentile / 100).item() for name, values in kept.items()}
+
+
+# Absorption -----------------------------------------------------------------------------------------------------------
+
+
+def build_student(ann: SpikingModel, plan: Plan, steps: int, own_starts: bool, v_init: float) -> SpikingModel:
+    """The student with the weights of its twin, not scaled yet, in evaluation mode."""
+    about = describe(ann)
+    neuron: dict[str, Any] = (
+        {"name": "if", "v_reset": None} if plan.absorbed and not own_starts else {"name": "unit_if"}
+    )
+    spec = neuron | ({"v_init": v_init} if v_init else {})
+    name = about["architecture"]
+    name = f"spiking_{name}" if timm.is_model(f"spiking_{name}") else name
+    student = build(name, **{**about["model_args"], "neuron": spec, "num_steps": steps})
+    student.pretrained_cfg.update(about["pretrained_cfg"])
+    own = {f"{name}.{key}" for name, module in activations(ann) for key in module.state_dict()}
+    weights = {key: value for key, value in ann.state_dict().items() if key not in own}
+    neurons = {key: value for key, value in student.state_dict().items() if key.rpartition(".")[0] in plan.chans}
+    student.load_state_dict(weights | neurons)
+    return student.to(next(ann.parameters())).eval()
+
+
+def absorb(student: SpikingModel, plan: Plan, thresholds: dict[str, Tensor]) -> None:
+    """Put theta into the weights on both sides of every neuron, and what is left into the neuron."""
+    for layer, unit in plan.reads.items():
+        scale_inputs(student.get_submodule(layer), thresholds[unit])
+    for layer, unit in plan.gives.items():
+        module: Any = student.get_submodule(layer)
+        for numbers in (module.weight, module.bias):
+            if numbers is not None:
+                numbers.div_(thresholds[unit].to(numbers).view(-1, *[1] * (numbers.ndim - 1)))
+    for name, counted_in in plan.units.items():
+        neuron = student.get_submodule(name)
+        if isinstance(neuron, UnitIF):
+            counted = thresholds[counted_in] if counted_in else torch.ones_like(thresholds[name])
+            neuron.threshold.copy_(thresholds[name] / counted)
+
+
+def scale_inputs(layer: nn.Module, theta: Tensor) -> None:
+    """Multiply the weights of a layer by theta [C] of the channels that it reads, be they flattened maps."""
+    weight: Any = layer.weight
+    groups = getattr(layer, "groups", 1)
+    inputs = theta.repeat_interleave(weight.shape[1] * groups // len(theta)).view(groups, -1)
+    of_rows = inputs.repeat_interleave(len(weight) // groups, 0)  # [C', C / groups]
+    weight.mul_(of_rows.to(weight).view(*weight.shape[:2], *[1] * (weight.ndim - 2)))
+
+
+def check_absorbed(
+    ann: SpikingModel, student: SpikingModel, plan: Plan, thresholds: dict[str, Tensor], x: Tensor
+) -> None:
+    """Refuse a network that was taken apart wrongly.
+
+    Raises:
+        ValueError: If the student does not give the logits of its twin when neurons give clip(x / theta, 0, 1), and
+            activations theta times that.
+    """
+    twin, mean = copy.deepcopy(ann).double(), copy.deepcopy(student).double()
+    mean.num_steps = 1
+
+    def clip(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
+        return torch.minimum(args[0].clamp(min=0), over_units(thresholds[name], out))
+
+    def rate(name: str, neuron: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
+        theta, unit = over_units(thresholds[name], out), plan.units[name]
+        current = args[0] * (over_units(thresholds[unit], out) if unit else 1)
+        return torch.minimum(current.clamp(min=0), theta) / theta
+
+    with (
+        watching(twin, plan.chans, clip),
+        watching(mean, plan.chans, rate),
+    ):  # a step of QCFS could hide behind rounding
+        found, expected = mean(x.double()), twin(x.double())
+    if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * max(expected.abs().max().item(), 1e-12)):
+        raise ValueError(f"{type(ann).__name__} passes spikes on in a way that conversion does not know. {CONVERTIBLE}")
+
+
+def add_current(student: SpikingModel, plan: Plan, name: str, amount: Tensor) -> None:
+    """Add a constant current [C], in units of the threshold, to what a neuron gets at every step."""
+    giver = plan.givers.get(name)
+    numbers: Any = student.get_submodule(giver).bias if giver else student.get_submodule(name).shift
+    numbers.add_(amount.to(numbers))
+
+
+# Correction -----------------------------------------------------------------------------------------------------------
+
+
+def mean_outputs(model: SpikingModel, names: Sequence[str], images: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The mean [C] over all images of what activations or neurons give."""
+    sums: dict[str, Tensor] = {}
+
+    def note(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        sums[name] = sums.get(name, 0) + unit_means(out) * out.shape[1]
+
+    with watching(model, names, note):
+        for x in images:
+            model(x)
+    count = sum(x.shape[1] for x in images)
+    return {name: total / count for name, total in sums.items()}
+
+
+def correct(
+    ann: SpikingModel,
+    student: SpikingModel,
+    plan: Plan,
+    thresholds: dict[str, Tensor],
+    images: Sequence[Tensor],
+    calibrate: str,
+) -> None:
+    r"""Correct the mean error of every channel, e = mean(a - theta S / T), layer after layer.
+
+    As a constant current, += e; or as an initial potential, += T e. Over T steps both are the same charge.
+    """
+    expected = mean_outputs(ann, list(plan.chans), images)
+    for name, theta in thresholds.items():
+        error = expected[name] / theta - mean_outputs(student, [name], images)[name]  # in units of theta
+        neuron = student.get_submodule(name)
+        if calibrate == "potential" and isinstance(neuron, UnitIF):
+            neuron.v_init.add_(student.num_steps * error.to(neuron.v_init))
+        else:
+            add_current(student, plan, name, error)
+
+
+# Report ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """How well the spikes of a layer stand for the activation of its twin.
+
+    Attributes:
+        name: Of the neuron.
+        threshold: Mean theta of its channels.
+        rate: Spikes per neuron and step.
+        activation: Mean |a| of the twin.
+        error: Mean |a - theta S / T|.
+    """
+
+    name: str
+    threshold: float
+    rate: float
+    activation: float
+    error: float
+
+
+@torch.no_grad()
+def layer_fits(ann: SpikingModel, conversion: Conversion, batches: Sequence[Tensor]) -> list[LayerFit]:
+    """How well each layer fits, over all images of batches [N, C, H, W], at the student's num_steps."""
+    student, thresholds = conversion
+    sums = {name: torch.zeros(3, dtype=torch.float64) for name in thresholds}
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        outputs[name] = out.squeeze(0)  # [N, C, ...]
+
+    def compare(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
+        a, rate = outputs.pop(name).double(), out.mean(0, dtype=torch.float64)  # [N, C, ...]
+        error = (a - over_units(thresholds[name], out).double() * rate).abs()
+        sums[name] += torch.stack([rate.mean(), a.abs().mean(), error.mean()]).cpu() * out.shape[1]
+
+    count = 0
+    with evaluating(ann), evaluating(student), watching(ann, thresholds, keep), watching(student, thresholds, compare):
+        for x in (still(batch, ann) for batch in batches):
+            ann(x), student(x)
+            count += x.shape[1]
+    return [
+        LayerFit(name, thresholds[name].mean().item(), *(total / max(count, 1)).tolist())
+        for name, total in sums.items()
+    ]
+
+
+@dataclass
+class Accuracies:
+    """Share of right answers of a twin, and of its student after t steps.
+
+    Attributes:
+        ann: That of the twin.
+        snn: That of the student, by t.
+        num_samples: Samples that were seen.
+    """
+
+    ann: float = 0.0
+    snn: dict[int, float] = field(default_factory=dict)
+    num_samples: int = 0
+
+
+@torch.no_grad()
+def accuracies(
+    ann: SpikingModel, student: SpikingModel, data: Iterable[tuple[Tensor, Tensor]], shown: Sequence[int] = STEPS_SHOWN
+) -> Accuracies:
+    """Accuracy after t steps, beside the twin's.
+
+    One run of max(t) steps gives them all, because no step depends on a later one.
+
+    Args:
+        ann: The twin.
+        student: What it was converted to; left as it is.
+        data: Batches of images [N, C, H, W] (or [1, N, C, H, W]) and classes [N].
+        shown: The numbers t.
+
+    Raises:
+        ValueError: If data is empty.
+    """
+    right, count, steps = torch.zeros(len(shown) + 1, dtype=torch.int64), 0, student.num_steps
+    student.num_steps = max(shown)
+    try:
+        with evaluating(ann), evaluating(student):
+            for batch, target in data:
+                x, target = still(batch, ann), target.to(next(ann.parameters()).device)
+                for part, classes in zip(x.split(SAMPLES_AT_ONCE, 1), target.split(SAMPLES_AT_ONCE), strict=True):
+                    answers = mean_so_far(student.forward_sequence(part))[[t - 1 for t in shown]].argmax(-1)
+                    answers = torch.cat([ann(part).argmax(-1)[None], answers])  # [1 + len(shown), N]
+                    right += (answers == classes).sum(1).cpu()
+                count += len(target)
+    finally:
+        student.num_steps = steps
+    if not count:
+        raise ValueError("data is empty: accuracy is measured on labelled images.")
+    shares = (right / count).tolist()
+    return Accuracies(shares[0], dict(zip(shown, shares[1:], strict=True)), count)
