@@ -103,17 +103,19 @@ class TrainLoader(DataLoader[Sample]):
     """A DataLoader that begins an epoch when its first batch is asked for, and where an interrupted run stopped.
 
     Lightning makes the iterator before it calls `set_epoch`. Workers would start at once and, after a resume, load the
-    beginning of epoch 0; a generator waits for the first batch. `state_dict` and `load_state_dict` are Lightning's
-    protocol for resumable loaders. The state is empty because Lightning's own progress says where to go on, also for a
-    checkpoint written in the middle of a batch.
+    beginning of epoch 0; a generator waits for the first batch. Lightning's own progress says where to go on, also for
+    a checkpoint written in the middle of a batch: it is 0 when an epoch begins. `state_dict` and `load_state_dict` are
+    Lightning's protocol for resumable loaders. They do nothing because Lightning calls the latter only if the loader
+    was made after the loops were restored, and a schedule over the whole fit has it made before.
     """
 
     trainer: Trainer | None = None  # set by the DataModule
-    resumes = False
+    begun = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator instead of torch's iterator class
-        done = batches_done(self.trainer) if self.resumes and self.trainer else 0
-        self.resumes = False
+        trains = self.trainer is not None and self.trainer.train_dataloader is self  # others begin at the beginning
+        done = batches_done(self.trainer) if self.trainer and trains and not self.begun else 0
+        self.begun = True
         yield from islice(super().__iter__(), done, None)
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,8 +123,7 @@ class TrainLoader(DataLoader[Sample]):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on, in the next epoch that begins, after the batches that are done already."""
-        self.resumes = True
+        """Do nothing: `__iter__` asks for the progress."""
 
 
 def batches_done(trainer: Trainer) -> int:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric, MetricCollection
@@ -22,9 +23,11 @@ from zoo.model import SEQUENCES, Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 
 from .early_exit import ExitCurve
+from .learning_rates import parameter_factors
 from .objectives import Objective
 from .objectives.base import has_steps
 from .schedule import warmup_cosine
+from .shadow import ShadowWeights
 from .sltt import SLTT, synchronise
 
 Batch = tuple[Tensor, Tensor]
@@ -37,7 +40,7 @@ class ClassifierModule(LightningModule, ABC):
     step has its own (-100: none); `answers` says what of the logits is held against it. Every term is logged raw as
     `train/<Objective>`, their weighted sum as `train/loss`. The learning rate warms up linearly and then follows a
     cosine to zero over the whole run, step by step. Weight decay spares vectors (norms, biases) and what the model
-    names in `no_weight_decay`; what it names in `lr_factors` has a learning rate of its own.
+    names in `no_weight_decay`; what it names in `lr_factors`, or the recipe does, has a learning rate of its own.
 
     Args:
         model: The network that is trained: a student, or a timm model read as a sequence.
@@ -46,10 +49,11 @@ class ClassifierModule(LightningModule, ABC):
         warmup_epochs: Epochs of linear warm-up.
         sltt: Learn step by step (`SLTT`); None to backpropagate through time.
         save_memory: Keep spikes as bits and run layers again in the backward pass (`zoo.recompute`).
+        lr_factors: Factors of the learning rate by regular expressions of parameter names (`parameter_factors`).
 
     Raises:
-        ValueError: If save_memory meets SLTT, or a model without spikes; if EventProp meets surrogate gradients, or a
-            term that reads features.
+        ValueError: If lr_factors matches nothing or is not positive; if save_memory meets SLTT, or a model without
+            spikes; if EventProp meets surrogate gradients, or a term that reads features.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class ClassifierModule(LightningModule, ABC):
         warmup_epochs: float,
         sltt: SLTT | None = None,
         save_memory: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         check_spike_times(model, objectives)
@@ -68,8 +73,12 @@ class ClassifierModule(LightningModule, ABC):
         self.objectives = nn.ModuleDict(unique_names(objectives))
         self.optimizer = optimizer
         self.warmup_epochs = warmup_epochs
+        prefix, network = ("model.model.", model.model) if isinstance(model, StillModel) else ("model.", model)
+        factors = parameter_factors(network, lr_factors or {})
+        self.lr_factors = {f"{prefix}{name}": factor for name, factor in factors.items()}
         self.sltt = sltt
         self.pending: tuple[Batch, Tensor] | None = None
+        self.shadow = ShadowWeights()
         if save_memory:
             check_recomputable(model, sltt)
             self.model.set_grad_checkpointing()
@@ -160,6 +169,7 @@ class ClassifierModule(LightningModule, ABC):
 
     def on_fit_start(self) -> None:
         """With SLTT under DDP, average the gradients here, not at the first of many backward passes."""
+        self.shadow.begin(self, resumed=bool(self.trainer.ckpt_path))
         wrapped: Any = self.trainer.model
         if self.sltt is not None and hasattr(wrapped, "require_backward_grad_sync"):
             wrapped.require_backward_grad_sync = False
@@ -173,6 +183,23 @@ class ClassifierModule(LightningModule, ABC):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Loss and metrics of a batch of the validation split."""
         self.evaluate(batch, "val", self.val_metrics)
+
+    def on_train_start(self) -> None:
+        """Let go of the tensors of the checkpoint; callbacks took theirs before."""
+        self.shadow.saved = {}
+
+    def on_validation_start(self) -> None:
+        """Validate the shadow weights, if a callback keeps some."""
+        self.shadow.swap(self, inside=True)
+
+    def on_validation_end(self) -> None:
+        """Go on with the trained ones; after a fit there is nothing to go on with."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.shadow.swap(self, inside=False)
+
+    def on_train_end(self) -> None:
+        """End with the shadow weights."""
+        self.shadow.swap(self, inside=True)
 
     def test_step(self, batch: Batch, _: int) -> Tensor:
         """Metrics of a batch of the test split, also at every step t <= T; returns the logits of the answers [N, K]."""
@@ -251,12 +278,11 @@ class ClassifierModule(LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """The optimiser on groups, with and without weight decay, one more for each learning rate, and its schedule."""
         spared = {f"model.{name}" for name in getattr(self.model, "no_weight_decay", set)()}
-        factors = {f"model.{name}": factor for name, factor in getattr(self.model, "lr_factors", dict)().items()}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 decays = parameter.ndim > 1 and name not in spared
-                groups.setdefault((factors.get(name, 1.0), decays), []).append(parameter)
+                groups.setdefault((self.lr_factors.get(name, 1.0), decays), []).append(parameter)
         optimizer = self.optimizer(
             [{"params": group} | ({} if decays else {"weight_decay": 0.0}) for (_, decays), group in groups.items()]
         )
@@ -271,9 +297,14 @@ class ClassifierModule(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what rebuilds the network, so that a checkpoint alone can be published; leave the teacher out."""
+        self.shadow.save(checkpoint)
         still = isinstance(self.model, StillModel)
         network = self.model.model if isinstance(self.model, StillModel) else self.model
         checkpoint["zoo"] = zoo.describe(network) | {"prefix": "model.model." if still else "model."}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Find the shadow weights and what is trained."""
+        self.shadow.load(checkpoint)
 
 
 def check_spike_times(model: Network, objectives: Sequence[Objective]) -> None:

@@ -13,7 +13,7 @@ from .sltt import SLTT
 
 
 class ClassificationModule(ClassifierModule):
-    """Trains or fine-tunes a spiking student, or a timm model as a teacher. What is shared: `ClassifierModule`.
+    r"""Trains or fine-tunes a spiking student, or a timm model as a teacher. What is shared: `ClassifierModule`.
 
     Args:
         model: A student (`snnzoo list`), any timm model, a published checkpoint (`hf-hub:...`, `local-dir:...`,
@@ -30,6 +30,7 @@ class ClassificationModule(ClassifierModule):
         sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
         save_memory: The same gradients in less memory and more time: keep spikes as bits, run layers twice.
         freeze_backbone: Train the classifier only; norms keep their statistics.
+        lr_factors: Factors of the learning rate by regular expressions of parameter names: {'bn\.bias$': 8.0}.
 
     Raises:
         ValueError: If a name is unknown, the data does not fit the model, or an objective needs a teacher.
@@ -50,6 +51,7 @@ class ClassificationModule(ClassifierModule):
         freeze_backbone: bool = False,
         sltt: SLTT | None = None,
         save_memory: bool = False,
+        lr_factors: dict[str, float] | None = None,
     ) -> None:
         objectives = objectives or [CrossEntropy()]
         lost = [objective.name for objective in objectives if objective.needs_teacher]
@@ -59,7 +61,7 @@ class ClassificationModule(ClassifierModule):
                 "Use DistillationModule with a `teacher`, or leave the objective out."
             )
         network = make_network(model, model_args, pretrained, num_classes, in_chans, input_cfg, input_size)
-        super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory)
+        super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory, lr_factors)
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
             self.model.requires_grad_(False)

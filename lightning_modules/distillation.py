@@ -22,7 +22,7 @@ FIRST_BATCHES = 16  # of the training data, that fit the scale of a teacher's we
 
 
 class DistillationModule(ClassifierModule):
-    """Trains a spiking student under a frozen teacher on a list of objectives. What is shared: `ClassifierModule`.
+    r"""Trains a spiking student under a frozen teacher on a list of objectives. What is shared: `ClassifierModule`.
 
     The teacher is in evaluation mode, without gradient, never wrapped by a strategy of its own and never in a
     checkpoint. It sees the mean frame, brought to its own statistics and size (`zoo.teacher.StillModel`).
@@ -42,6 +42,7 @@ class DistillationModule(ClassifierModule):
         warmup_epochs: Epochs of linear warm-up.
         sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
         save_memory: The same gradients in less memory and more time: keep spikes as bits, run layers twice.
+        lr_factors: Factors of the learning rate by regular expressions of parameter names: {'bn\.bias$': 8.0}.
 
     Raises:
         ValueError: If a name is unknown, the data does not fit student or teacher, the class counts differ, or a stage
@@ -63,11 +64,12 @@ class DistillationModule(ClassifierModule):
         warmup_epochs: float = 0.0,
         sltt: SLTT | None = None,
         save_memory: bool = False,
+        lr_factors: dict[str, float] | None = None,
     ) -> None:
         if init_from_teacher and pretrained:
             raise ValueError("The student starts from published weights (pretrained) or init_from_teacher: choose one.")
         network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
-        super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory)
+        super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory, lr_factors)
         self.teacher_name = teacher
         self.teacher: Network = make_teacher(teacher, num_classes, input_cfg)
         for objective in objectives:
@@ -122,6 +124,7 @@ class DistillationModule(ClassifierModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put this run's teacher in, so that loading stays strict."""
+        super().on_load_checkpoint(checkpoint)
         checkpoint["state_dict"] |= {f"teacher.{key}": value for key, value in self.teacher.state_dict().items()}
 
 

@@ -214,9 +214,9 @@ SMALLER = {  # what else would take minutes
 }
 
 
-def published(name, directory, classes, chans, size):
+def published(name, directory, classes, chans, size, **options):
     """A checkpoint with random weights, as a teacher or a student to fine-tune."""
-    model = zoo.create_model(name, num_classes=classes, in_chans=chans)
+    model = zoo.create_model(name, num_classes=classes, in_chans=chans, **options)
     model.pretrained_cfg.update(input_size=(chans, size, size), mean=(0.5,) * chans, std=(0.25,) * chans)
     for _ in range(80):  # until the statistics of the norms let every layer fire
         model(torch.randn(4, chans, size, size))
@@ -236,6 +236,9 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
         changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
     if recipe.stem == "finetune":
         changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
+    if "converted" in settings["model"]["init_args"].get("student", ""):
+        options = {"neuron": {"name": "if", "v_reset": None, "v_init": 0.5}}
+        changes += ["--model.student", published("spiking_pool_vgg_tiny", tmp_path, 10, chans, size, **options)]
     if "teacher" in settings["model"]["init_args"]:
         teacher = "test_resnet" if dataset.endswith("digits") else "cifar_resnet20"
         changes += ["--model.teacher", published(teacher, tmp_path, 10, chans, size)]

@@ -1,6 +1,6 @@
 """Starting a student from its teacher: the weights of matching layers, brought to the scale of spikes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -159,7 +159,7 @@ def scale_currents(student: SpikingModel, x: Tensor, percentile: float) -> None:
 
 
 @torch.no_grad()
-def calibrate(student: SpikingModel, batches: Sequence[Tensor]) -> None:
+def calibrate(student: nn.Module, batches: Iterable[Tensor]) -> None:
     """Take the statistics of all norms anew, as the plain mean over batches; what they see are spikes now."""
     norms = [module for module in student.modules() if isinstance(module, _BatchNorm)]
     kept = [norm.momentum for norm in norms]
@@ -174,7 +174,7 @@ def calibrate(student: SpikingModel, batches: Sequence[Tensor]) -> None:
 
 
 @contextmanager
-def norms_in_training(student: SpikingModel) -> Iterator[None]:
+def norms_in_training(student: nn.Module) -> Iterator[None]:
     """Norms take the statistics of the batch inside the block; nothing is dropped."""
     with evaluating(student):
         for module in student.modules():

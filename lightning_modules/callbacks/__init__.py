@@ -2,16 +2,19 @@
 
 from .clamp_monitor import ClampMonitor
 from .delays import DelayAnnealing
+from .ema import EMA
 from .energy_monitor import EnergyMonitor
 from .eventprop_monitor import EventPropMonitor
 from .firing_rate import FiringRate
 from .grow_steps import GrowSteps
 from .plots import Plots
 from .predictions import PredictionWriter
+from .recalibrate_norms import RecalibrateNorms
 from .revive import ReviveSilent
 from .whiten_stem import WhitenStem
 
 __all__ = [
+    "EMA",
     "ClampMonitor",
     "DelayAnnealing",
     "EnergyMonitor",
@@ -20,6 +23,7 @@ __all__ = [
     "GrowSteps",
     "Plots",
     "PredictionWriter",
+    "RecalibrateNorms",
     "ReviveSilent",
     "WhitenStem",
 ]

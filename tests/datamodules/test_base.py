@@ -86,7 +86,8 @@ def test_evaluation_sees_every_sample_once_in_order(loader):
 )
 def test_a_single_sample_is_never_a_training_batch_and_no_loader_is_empty(batch_size, devices, sizes):
     data = ready(batch_size=batch_size)
-    data.trainer = SimpleNamespace(world_size=devices)  # each of 2 devices gets 5 samples: too few to drop a batch of 8
+    # Each of 2 devices gets 5 samples: too few to drop a batch of 8.
+    data.trainer = SimpleNamespace(world_size=devices, train_dataloader=None)
     assert [len(y) for _, y in data.train_dataloader()] == sizes
 
 

@@ -213,6 +213,21 @@ def test_resume_after_a_crash(whole, tmp_path):
     assert equal(fit(tmp_path, ckpt_path=tmp_path / "crash.ckpt"), whole[9:])
 
 
+class Scheduled(Spy):
+    """Its learning rate follows the length of the fit, so Lightning makes the loader before it restores the loops."""
+
+    def configure_optimizers(self):
+        assert self.trainer.estimated_stepping_batches == 21
+        return super().configure_optimizers()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_in_the_middle_of_an_epoch_of_a_known_length(whole, tmp_path, workers):
+    how, options = {"every_n_train_steps": 10}, {"workers": workers}
+    found = resume(tmp_path, "step=10.ckpt", how, options | {"spy": Scheduled()}, options | {"spy": Scheduled()})
+    assert equal(found, whole[10:])
+
+
 def test_resume_with_limited_batches(whole, tmp_path):
     few = {"limit_train_batches": 5}
     assert equal(resume(tmp_path, "step=5.ckpt", {}, {"max_epochs": 1, **few}, few), whole[7:12] + whole[14:19])

@@ -24,6 +24,7 @@ from ..neurons import NeuronSpec, make_neuron
 
 __all__ = ["PoolVGG"]
 
+NEURON = {"name": "lif", "tau": 2.0, "decay_input": False, "surrogate": "triangle"}
 STEMS = ("whiten", "conv")
 POOLS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
@@ -136,7 +137,7 @@ class PoolVGG(SpikingModel):
         stem: str = "whiten",
         stem_width: int = 24,
         pool: str = "max",
-        neuron: NeuronSpec = "lif",
+        neuron: NeuronSpec = NEURON,
         num_steps: int = 4,
         num_classes: int = 10,
         in_chans: int = 3,

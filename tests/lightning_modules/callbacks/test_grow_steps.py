@@ -75,7 +75,7 @@ def test_sltt_learns_at_few_steps(blobs, data_args, adam, trainer):
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:You.re resuming from a checkpoint")
-@pytest.mark.parametrize("every", [{"every_n_epochs": 1}, {"every_n_train_steps": 4}], ids=["epoch", "within an epoch"])
+@pytest.mark.parametrize("every", [{"every_n_epochs": 1}, {"every_n_train_steps": 5}], ids=["epoch", "within an epoch"])
 def test_a_resumed_fit_equals_an_uninterrupted_one(blobs, data_args, adam, trainer, tmp_path, every, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
 
