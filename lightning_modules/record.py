@@ -61,23 +61,35 @@ def recipe_of(parser: LightningArgumentParser, config: Namespace) -> str:
     return parser.dump(recipe, skip_unset=False, format="yaml")
 
 
-def read_past(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint file, whose tensors stay on disk until they are used.
+
+    Raises:
+        ValueError: If the file is no checkpoint, or is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except (UnpicklingError, EOFError, RuntimeError) as error:
+        # torch's own sentence recommends to trust the file.
+        pickled = isinstance(error, UnpicklingError) or not str(error)
+        reason = "expected tensors and plain values only" if pickled else str(error).splitlines()[0]
+        raise ValueError(
+            f"{path} is not a checkpoint of a run, or is damaged: {reason}. Choose another one."
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} is not a checkpoint of a run: expected a dict, found {type(checkpoint).__name__}.")
+    return checkpoint
+
+
+def past_of(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds of its run: "recipe", and the keys of `course`.
 
     A checkpoint of an earlier version holds neither. Its recipe is the `config.yaml` of the run that it lies in.
 
     Raises:
-        ValueError: If the file is no checkpoint, or is damaged, or its recipe is nowhere.
+        ValueError: If the recipe is nowhere.
     """
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-        past = dict(checkpoint.get("run", {}))
-    except (UnpicklingError, EOFError, RuntimeError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is not a checkpoint of a run, or is damaged: {reason}. Go on from another one (--ckpt_path best), "
-            "or train anew."
-        ) from error
+    past = dict(checkpoint.get("run", {}))
     file = run_file(path, "config.yaml")
     text = past.get("recipe") or (file and file.read_text(encoding="utf-8"))
     recipe = yaml.safe_load(text) if text else None
