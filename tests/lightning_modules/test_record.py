@@ -133,7 +133,7 @@ def test_a_file_of_something_else_is_named(tmp_path):
         load_checkpoint(tmp_path / "x.ckpt")
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, {"run": {"recipe": "- a list"}}])
+@pytest.mark.parametrize("content", [{"state_dict": {}}, {"run": {"recipe": "- a list"}}, {"run": {"recipe": "{"}}])
 def test_a_checkpoint_without_a_recipe_cannot_go_on(tmp_path, content):
     torch.save(content, path := tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=r"expected a recipe in it, or the config.yaml of its run, found neither"):

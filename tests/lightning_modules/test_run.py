@@ -345,7 +345,7 @@ def test_an_edited_record_does_not_change_the_recipe(run, capsys):
     assert files(run) == before
     said = capsys.readouterr().err
     assert "model.optimizer.lr: expected 0.003, found 0.1" in said
-    assert "with the values expected" in said
+    assert "Go on by the recorded recipe, with the values expected." in said
 
 
 def test_what_may_differ_is_recorded(run):
