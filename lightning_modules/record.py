@@ -61,33 +61,58 @@ def recipe_of(parser: LightningArgumentParser, config: Namespace) -> str:
     return parser.dump(recipe, skip_unset=False, format="yaml")
 
 
-def read_past(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint file, whose tensors stay on disk until they are used.
+
+    Raises:
+        ValueError: If the file is no checkpoint, or is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except (UnpicklingError, EOFError, RuntimeError) as error:
+        # torch's own sentence recommends to trust the file.
+        pickled = isinstance(error, UnpicklingError) or not str(error)
+        reason = "expected tensors and plain values only" if pickled else str(error).splitlines()[0]
+        raise ValueError(
+            f"{path} is not a checkpoint of a run, or is damaged: {reason}. Choose another one."
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} is not a checkpoint of a run: expected a dict, found {type(checkpoint).__name__}.")
+    return checkpoint
+
+
+def past_of(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds of its run: "recipe", and the keys of `course`.
 
     A checkpoint of an earlier version holds neither. Its recipe is the `config.yaml` of the run that it lies in.
 
     Raises:
-        ValueError: If the file is no checkpoint, or is damaged, or its recipe is nowhere.
+        ValueError: If the recipe is nowhere.
     """
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
-        past = dict(checkpoint.get("run", {}))
-    except (UnpicklingError, EOFError, RuntimeError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is not a checkpoint of a run, or is damaged: {reason}. Go on from another one (--ckpt_path best), "
-            "or train anew."
-        ) from error
-    file = run_file(path, "config.yaml")
-    text = past.get("recipe") or (file and file.read_text(encoding="utf-8"))
-    recipe = yaml.safe_load(text) if text else None
-    if not isinstance(recipe, dict):
+    past = dict(checkpoint.get("run", {}))
+    recipe = read_recipe(past["recipe"]) if "recipe" in past else recipe_beside(path)
+    if not recipe:
         raise ValueError(
             f"{path} cannot go on: expected a recipe in it, or the config.yaml of its run, found neither. "
             f"Start a new run from its weights instead: --model.model {path} (a distilled student: --model.student), "
             "without --ckpt_path."
         )
     return past | {"recipe": recipe}
+
+
+def recipe_beside(path: Path) -> dict[str, Any]:
+    """The recipe of the run that a checkpoint file lies in; empty if there is none."""
+    file = run_file(path, "config.yaml")
+    return read_recipe(file.read_text(encoding="utf-8")) if file else {}
+
+
+def read_recipe(text: str) -> dict[str, Any]:
+    """A recipe from YAML; empty if it is none."""
+    try:
+        recipe = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return recipe if isinstance(recipe, dict) else {}
 
 
 def refuse_another_recipe(path: Path, recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -100,9 +125,8 @@ def refuse_another_recipe(path: Path, recorded: Mapping[str, Any], asked: Mappin
     if not changes:
         return
     named = "; ".join(f"{shown(key)}: expected {old}, found {new}" for key, old, new in changes)
-    file = run_file(path, "config.yaml")
-    holds = file and not forbidden_changes(recorded, yaml.safe_load(file.read_text(encoding="utf-8")))
-    how = f": --config {file} --ckpt_path {path}" if holds else ", that is, with the values expected"
+    held = not forbidden_changes(recorded, recipe_beside(path))  # and not edited, say
+    how = f": --config {run_file(path, 'config.yaml')} --ckpt_path {path}" if held else ", with the values expected"
     student = "student" if "student" in (asked["model"].get("init_args") or {}) else "model"
     raise ValueError(
         f"{path} was trained by another recipe. {named}. Go on by the recorded recipe{how}. "
@@ -114,7 +138,7 @@ def forbidden_changes(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> 
     """Key, recorded and asked value of everything that differs between two recipes and may not."""
     old = {key: value for key, value in recorded.items() if key not in CALL_OPTIONS}
     new = {key: value for key, value in asked.items() if key not in CALL_OPTIONS}
-    found = differences("", with_new_options("trainer", old, new), new)
+    found = differences("", with_new_options("", old, new), new)
     return [(key, *values) for key, *values in found if not may_differ(key)]
 
 
@@ -131,14 +155,14 @@ def shown(key: str) -> str:
 def with_new_options(key: str, old: Any, new: Any) -> Any:
     """A recorded value with the options that are newer than the record, as they are now.
 
-    A record holds every option of a class, so one that is missing from `trainer` or `init_args` is newer. In another
-    mapping, such as `model_args`, a missing key was not given.
+    A record holds all keys of a recipe (key "") and every option of a class, so one that is missing there is newer. In
+    another mapping, such as `model_args`, a missing key was not given.
     """
     if is_list_of_mappings(old, new):
-        return [with_new_options("", *pair) for pair in zip(old, new, strict=True)]
+        return [with_new_options("entry", *pair) for pair in zip(old, new, strict=True)]
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return old
-    newer = {name: value for name, value in new.items() if name not in old and key in ("trainer", "init_args")}
+    newer = {name: value for name, value in new.items() if name not in old and key in ("", "trainer", "init_args")}
     return {name: with_new_options(name, value, new.get(name)) for name, value in old.items()} | newer
 
 

@@ -44,7 +44,7 @@ from .callbacks import (
     PredictionWriter,
 )
 from .memory import keep_memory
-from .record import CALL_OPTIONS, RunRecord, read_past, recipe_of, refuse_another_recipe
+from .record import CALL_OPTIONS, RunRecord, load_checkpoint, past_of, recipe_of, refuse_another_recipe
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
 NOISE = (
@@ -195,18 +195,28 @@ class RunCLI(LightningCLI):
         """Parse exactly `args`; Lightning would warn that `sys.argv` is ignored."""
         self.config = parser.parse_args(args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Take nothing from a checkpoint into the recipe.
+
+        Lightning merges the hyper-parameters of the file, whose class paths the parser would run. Ours hold none.
+        """
+
     def before_instantiate_classes(self) -> None:
         """Choose the checkpoint, and refuse to train over a run that is already there, or to go on with another one."""
         config = self.config[self.subcommand]
         if self.subcommand in ("validate", "test"):
             self.verbose, config.verbose = config.verbose, False  # `after_test` prints a table with units
         config.ckpt_path = find_checkpoint(Path(config.run) / "checkpoints", config.ckpt_path, str(self.subcommand))
+        if config.weights_only is False:
+            raise ValueError("weights_only: expected true, found false. A checkpoint that needs it could run anything.")
+        config.weights_only = True  # by name, because the default of torch and Lightning has changed before
+        checkpoint = load_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else {}
         self.past: dict[str, Any] = {}
         if self.subcommand == "fit":
             refuse_to_train_over(config)
             self.recipe = recipe_of(self._parser("fit"), config)
             if config.ckpt_path:
-                self.past = read_past(Path(config.ckpt_path))
+                self.past = past_of(Path(config.ckpt_path), checkpoint)
                 refuse_another_recipe(Path(config.ckpt_path), self.past["recipe"], yaml.safe_load(self.recipe))
 
     def instantiate_classes(self) -> None:

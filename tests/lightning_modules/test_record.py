@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from lightning_modules.record import CALL_OPTIONS, differences, forbidden_changes, may_differ, read_past
+from lightning_modules.record import CALL_OPTIONS, differences, forbidden_changes, load_checkpoint, may_differ, past_of
 
 RECIPE = {
     "seed_everything": 0,
@@ -114,9 +114,9 @@ def test_the_recipe_in_a_checkpoint_comes_before_the_one_beside_it(tmp_path):
     path.parent.mkdir()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"seed_everything": 1}))
     torch.save({"run": {"recipe": yaml.safe_dump(RECIPE), "steps": 600}}, path)
-    assert read_past(path) == {"recipe": RECIPE, "steps": 600}
+    assert past_of(path, load_checkpoint(path)) == {"recipe": RECIPE, "steps": 600}
     torch.save({"state_dict": {}}, path)  # of an earlier version
-    assert read_past(path) == {"recipe": {"seed_everything": 1}}
+    assert past_of(path, load_checkpoint(path)) == {"recipe": {"seed_everything": 1}}
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 broken"])
@@ -124,11 +124,17 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "last.ckpt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"last.ckpt is not a checkpoint of a run, or is damaged"):
-        read_past(path)
+        load_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, {"run": {"recipe": "- a list"}}])
+def test_a_file_of_something_else_is_named(tmp_path):
+    torch.save(torch.zeros(2), tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"x.ckpt is not a checkpoint of a run: expected a dict, found Tensor"):
+        load_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, {"run": {"recipe": "- a list"}}, {"run": {"recipe": "{"}}])
 def test_a_checkpoint_without_a_recipe_cannot_go_on(tmp_path, content):
-    torch.save(content, tmp_path / "last.ckpt")
+    torch.save(content, path := tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=r"expected a recipe in it, or the config.yaml of its run, found neither"):
-        read_past(tmp_path / "last.ckpt")
+        past_of(path, load_checkpoint(path))

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import Subset
 from torchmetrics.classification import MulticlassAccuracy
 
 from cli import main
 from datamodules import DigitsDataModule
 from lightning_modules import ClassificationModule
-from lightning_modules.run import find_checkpoint, next_version, training_precision
+from lightning_modules.run import RunCLI, find_checkpoint, next_version, training_precision
 from zoo.checkpoint import fingerprint
 from zoo.models.spiking_vgg import SpikingVGG
 
@@ -344,7 +345,7 @@ def test_an_edited_record_does_not_change_the_recipe(run, capsys):
     assert files(run) == before
     said = capsys.readouterr().err
     assert "model.optimizer.lr: expected 0.003, found 0.1" in said
-    assert "with the values expected" in said
+    assert "Go on by the recorded recipe, with the values expected." in said
 
 
 def test_what_may_differ_is_recorded(run):
@@ -461,3 +462,87 @@ def test_a_run_without_validation_is_tested_on_its_last_checkpoint(run):
     main(["test", "--config", str(run / "config.yaml"), "--run", str(run)])
     recorded = json.loads((run / "results.json").read_text())["checkpoint"]
     assert recorded == fingerprint(run / "checkpoints/last.ckpt")
+
+
+# Checkpoints of others ------------------------------------------------------------------------------------------------
+
+
+HARM = """
+from pathlib import Path
+
+from lightning_modules.objectives import CrossEntropy
+
+
+class Harm(CrossEntropy):
+    def __init__(self, marker: str) -> None:
+        Path(marker).touch()
+        raise ValueError("harm is done")
+"""
+
+
+def harmful(path, marker, nested):
+    """Let a checkpoint name a class, in hyper-parameters that load with `weights_only`; it makes a file."""
+    arguments = {"objectives": [{"class_path": "harm.Harm", "init_args": {"marker": str(marker)}}]}
+    name = "lightning_modules.ClassificationModule"
+    parameters = {"class_path": name, "init_args": arguments} if nested else {"_class_path": name, **arguments}
+    torch.save(torch.load(path, weights_only=True) | {"hyper_parameters": parameters}, path)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_the_hyper_parameters_of_a_checkpoint_run_nothing(run, tmp_path, capsys, monkeypatch, command, nested):
+    (tmp_path / "harm.py").write_text(HARM)
+    monkeypatch.syspath_prepend(tmp_path)
+    marker, last = tmp_path / "marker", run / "checkpoints/last.ckpt"
+    harmful(last, marker, nested)
+    args = [command, "--config", str(run / "config.yaml"), "--run", str(run), "--ckpt_path", str(last)]
+    with monkeypatch.context() as patch:
+        patch.setattr(RunCLI, "_run_subcommand", lambda *_: None)  # the classes are made before
+        main(args)
+    assert not marker.exists()
+
+    # The same file does harm if Lightning reads its hyper-parameters, so this test would see it. A fit might refuse it
+    # as another recipe, but by luck only.
+    monkeypatch.setattr(RunCLI, "_parse_ckpt_path", LightningCLI._parse_ckpt_path)
+    monkeypatch.setattr("lightning_modules.run.refuse_another_recipe", lambda *_: None)
+    with pytest.raises(SystemExit):
+        main(args)
+    assert "harm is done" in capsys.readouterr().err
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_lightning_is_told_to_unpickle_nothing(run, monkeypatch, command):
+    """Its default depends on the versions of torch and Lightning, and on where the file lies."""
+    seen = {}
+    monkeypatch.setattr(RunCLI, "_run_subcommand", lambda cli, name: seen.update(cli._prepare_subcommand_kwargs(name)))
+    main([command, "--config", str(run / "config.yaml"), "--run", str(run), "--ckpt_path", "last"])
+    assert seen["weights_only"] is True
+    assert seen["ckpt_path"] == str(run / "checkpoints/last.ckpt")
+
+
+class Harm:
+    """What pickle runs when it reads it."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_checkpoint_unpickles_nothing_but_tensors(run, tmp_path, capsys, command):
+    path, marker = run / "checkpoints/last.ckpt", tmp_path / "marker"
+    torch.save(torch.load(path, weights_only=True) | {"harm": Harm(marker)}, path)
+    args = [command, "--config", str(run / "config.yaml"), "--run", str(run), "--ckpt_path", str(path)]
+    with pytest.raises(SystemExit):
+        main(args)
+    assert "last.ckpt is not a checkpoint of a run, or is damaged: expected tensors" in capsys.readouterr().err
+    assert not marker.exists()
+    with pytest.raises(SystemExit):
+        main([*args, "--weights_only", "false"])
+    assert "weights_only: expected true, found false" in capsys.readouterr().err
+    assert not marker.exists()
+    torch.load(path, weights_only=False)
+    assert marker.exists(), "the file does harm if it is trusted"

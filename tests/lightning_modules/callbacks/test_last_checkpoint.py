@@ -91,16 +91,40 @@ def spied(save, saved):
     return noted
 
 
-def test_nothing_is_saved_between_the_batches_of_one_step(fit, monkeypatch):
-    """The last two of six batches are one step; the end of the epoch saves it."""
+@pytest.mark.parametrize(
+    ("options", "batches"),
+    [
+        ({}, [1, 2, 3, 4, 5, 6]),
+        ({"accumulate_grad_batches": 2}, [2, 4, 6]),
+        ({"val_check_interval": 2}, [1, 3, 5, 6]),
+        ({"val_check_interval": 4, "check_val_every_n_epoch": None}, [1, 2, 3, 5, 6]),
+    ],
+)
+def test_nothing_is_saved_within_a_step_or_before_its_validation(fit, monkeypatch, options, batches):
+    """Batches of the first epoch after which the checkpoint is saved, if it is always time; the sixth is the last."""
     seen = []
 
     def look(self, trainer):
-        seen.append(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+        seen.append((trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready))
 
     monkeypatch.setattr(LastCheckpoint, "save", look)
-    fit(minutes=0.0, accumulate_grad_batches=2)
-    assert seen == 6 * [2, 4, 6]
+    fit(minutes=0.0, **options)
+    assert [batch for epoch, batch in seen if epoch == 0] == batches
+
+
+def test_a_save_that_is_cut_off_leaves_the_one_before(fit, tmp_path, monkeypatch):
+    whole = L.Trainer.save_checkpoint
+
+    def cut_off(trainer, path, *args):
+        whole(trainer, path, *args)
+        if trainer.current_epoch == 3 and "best" not in str(path):
+            path.write_bytes(path.read_bytes()[:100])
+            raise KeyError("power cut")
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", cut_off)
+    with pytest.raises(KeyError, match="power cut"):
+        fit()
+    assert epoch(tmp_path / "last.ckpt") == 2
 
 
 def test_a_trial_leaves_no_checkpoint(fit):
