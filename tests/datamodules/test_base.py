@@ -35,7 +35,8 @@ def training(data, epoch=0, batch=0, rank=0, on=True):
     """Give the DataModule the part of a trainer that it reads."""
     progress = SimpleNamespace(current=SimpleNamespace(ready=batch))
     loops = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-    data.trainer = SimpleNamespace(training=on, current_epoch=epoch, global_rank=rank, world_size=1, fit_loop=loops)
+    place = {"current_epoch": epoch, "global_rank": rank, "world_size": 1}
+    data.trainer = SimpleNamespace(training=on, fit_loop=loops, train_dataloader=None, **place)
     return data
 
 
@@ -85,7 +86,8 @@ def test_evaluation_sees_every_sample_once_in_order(loader):
 )
 def test_a_single_sample_is_never_a_training_batch_and_no_loader_is_empty(batch_size, devices, sizes):
     data = ready(batch_size=batch_size)
-    data.trainer = SimpleNamespace(world_size=devices)  # each of 2 devices gets 5 samples: too few to drop a batch of 8
+    # each of 2 devices gets 5 samples: too few to drop a batch of 8
+    data.trainer = SimpleNamespace(world_size=devices, train_dataloader=None)
     assert [len(y) for _, y in data.train_dataloader()] == sizes
 
 
