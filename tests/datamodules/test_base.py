@@ -36,7 +36,8 @@ def training(data, epoch=0, batch=0, rank=0, on=True):
     """Give the DataModule the part of a trainer that it reads."""
     progress = SimpleNamespace(current=SimpleNamespace(ready=batch))
     loops = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-    data.trainer = SimpleNamespace(training=on, current_epoch=epoch, global_rank=rank, world_size=1, fit_loop=loops)
+    place = {"current_epoch": epoch, "global_rank": rank, "world_size": 1}
+    data.trainer = SimpleNamespace(training=on, fit_loop=loops, train_dataloader=None, **place)
     return data
 
 

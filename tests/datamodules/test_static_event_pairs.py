@@ -78,6 +78,7 @@ def training(data, epoch=0, batch=0, rank=0, length=10, epochs=4, max_steps=-1):
         max_steps=max_steps,
         accumulate_grad_batches=1,
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=done)),
+        train_dataloader=None,
     )
     return data
 
