@@ -109,6 +109,7 @@ class DistillationModule(ClassifierModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Find out which images this batch holds."""
+        super().on_train_batch_start(batch, batch_idx)
         if self.cache:
             loader: Any = self.trainer.train_dataloader
             self.cache.choose(loader.sampler, self.current_epoch, batch_idx * loader.batch_size, loader.batch_size)

@@ -1,5 +1,6 @@
 """The answers of a frozen teacher, computed once for every training image and looked up later."""
 
+import copy
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ class TeacherCache:
     runs in training any more. The cache holds V T K numbers for every image, T steps of the teacher.
 
     A batch says nothing of which images are in it. But the sampler's order is a pure function of the epoch, so the
-    images of batch b of size B are the keys b B to (b + 1) B - 1 of it. The cache is not saved: a resumed run computes
-    again what it meets.
+    images of batch b of size B are the keys b B to (b + 1) B - 1 of it. The teacher always reads whole batches of the
+    first V epochs, which hold every view of every image once, because the last bits of an answer depend on what else
+    is in the batch. The cache is not saved: a resumed run computes the same batches again when it meets their images.
 
     Args:
         teacher: Frozen, in evaluation mode.
@@ -30,36 +32,54 @@ class TeacherCache:
 
     def __init__(self, teacher: Network, images: Any, views: int) -> None:
         self.teacher, self.images, self.views = teacher, images, views
-        self.epoch = -1
-        self.keys: list[tuple[int, int]] = []  # index and view of the images of an epoch, in the order of its batches
-        self.batch: list[tuple[int, int]] = []
-        self.known = torch.zeros(len(images), views, dtype=torch.bool)
+        self.blocks: list[Tensor] = []  # batches of the first epochs: index and view of each image [B, 2]
+        self.block_of = torch.full((len(images), views), -1)
+        self.done: set[int] = set()  # blocks
         self.logits: Tensor | None = None  # [images, V, T, K]
+        self.epoch, self.order = -1, torch.empty(0, 2)  # index and view of the images of an epoch
+        self.batch = self.order
 
     def choose(self, sampler: Any, epoch: int, start: int, size: int) -> None:
-        """Say which images of an epoch are in the batch that is read next.
-
-        A plain index is of Lightning's `overfit_batches`, which mirrors nothing.
-        """
+        """Say which images of an epoch are in the batch that is read next."""
+        if not self.blocks:
+            self.plan(copy.copy(sampler), size)
         if epoch != self.epoch:
-            keys = [key if isinstance(key, tuple) else (key, 0, 0) for key in sampler]
-            self.epoch, self.keys = epoch, [(index, turn % self.views) for index, _, turn in keys]
-        self.batch = self.keys[start : start + size]
+            self.epoch, self.order = epoch, self.keys(sampler)
+        self.batch = self.order[start : start + size]
+
+    def plan(self, sampler: Any, size: int) -> None:
+        """Find the batches of the first epochs."""
+        for epoch in range(self.views):
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+            keys = self.keys(sampler)
+            for block in keys[self.block_of[*keys.T] < 0].split(size):
+                self.block_of[*block.T] = len(self.blocks)
+                self.blocks.append(block)
+
+    def keys(self, sampler: Any) -> Tensor:
+        """Index and view of the images of an epoch [n, 2]; `overfit_batches` of Lightning gives an index alone."""
+        keys = (key if isinstance(key, tuple) else (key, 0, 0) for key in sampler)
+        return torch.tensor([(index, turn % self.views) for index, _, turn in keys])
 
     @torch.no_grad()
     def read(self, x: Tensor) -> Outputs:
         """The teacher's logits [T, N, K] of the chosen batch, without features; x [1, N, C, H, W] is the batch."""
         assert x.shape[1] == len(self.batch)
-        if missing := [key for key in dict.fromkeys(self.batch) if not self.known[key]]:
-            images = torch.stack([self.images[index, 0, view][0] for index, view in missing], 1)  # [1, M, C, H, W]
-            found = read(self.teacher, images.to(x.device)).logits.transpose(0, 1)  # [M, T, K]
-            if self.logits is None:
-                self.logits = found.new_empty(len(self.images), self.views, *found.shape[1:])
-            rows, views = torch.tensor(missing).T
-            self.logits[rows, views], self.known[rows, views] = found, True
-        rows, views = torch.tensor(self.batch).T
+        for number in self.block_of[*self.batch.T].unique().tolist():
+            if number not in self.done:
+                self.compute(self.blocks[number], x.device)
+                self.done.add(number)
         assert self.logits is not None
-        return Outputs(self.logits[rows, views].transpose(0, 1))
+        return Outputs(self.logits[*self.batch.T].transpose(0, 1))
+
+    def compute(self, block: Tensor, device: torch.device) -> None:
+        """Run the teacher on a block."""
+        images = torch.stack([self.images[index, 0, view][0] for index, view in block.tolist()], 1)  # [1, B, C, H, W]
+        found = read(self.teacher, images.to(device)).logits.transpose(0, 1)  # [B, T, K]
+        if self.logits is None:
+            self.logits = found.new_empty(len(self.images), self.views, *found.shape[1:])
+        self.logits[*block.T] = found
 
 
 def check_cacheable(objectives: list[Objective]) -> None:

@@ -17,10 +17,10 @@ class EMA(Callback):
         a_0 = w_0        a_t = d_t a_{t-1} + (1 - d_t) w_t        d_t = min(decay, (1 + t) / (10 + t))
 
     with w_t the weights after optimiser step t. The growing decay d_t lets the random start fade quickly. The running
-    statistics of batch norms are averaged like weights; every other buffer is copied. Frozen weights, the teacher's
-    above all, take no part. Training itself does not change: it goes on from w_t, which a checkpoint holds beside the
-    average, and so a resumed run equals an uninterrupted one. After the fit the module holds the average.
-    Works with SLTT, DDP and a ladder. For `trainer.callbacks`.
+    statistics of batch norms are averaged like weights; every other buffer is copied. Weights that are frozen when the
+    training starts, the teacher's above all, take no part. Training itself does not change: it goes on from w_t, which
+    a checkpoint holds beside the average, and so a resumed run equals an uninterrupted one. After the fit the module
+    holds the average. Works with SLTT, DDP and a ladder. For `trainer.callbacks`.
 
     Why not Lightning's `EMAWeightAveraging`: it copies, averages and saves the teacher with the student, has a constant
     decay, and saves the last weights where a checkpoint is to hold weights only.
@@ -52,7 +52,7 @@ class EMA(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin with the weights as they are, or the average of a checkpoint."""
-        pl_module.shadow.follow(pl_module, averaged(pl_module))
+        pl_module.shadow.follow(pl_module, [*averaged(pl_module), *pl_module.shadow.saved])
         self.update(trainer, pl_module)  # a checkpoint may have been written between a step and the end of its batch
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -66,13 +66,12 @@ class EMA(Callback):
             return
         self.step = trainer.global_step
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        own, shadow = averaged(pl_module), pl_module.shadow.tensors
-        statistics = norm_statistics(pl_module)
-        for name, tensor in own.items():
-            if isinstance(tensor, nn.Parameter) or name in statistics:
-                shadow[name].lerp_(tensor, 1 - decay)
+        own, statistics = tensors_of(pl_module), norm_statistics(pl_module)
+        for name, shadow in pl_module.shadow.tensors.items():
+            if isinstance(own[name], nn.Parameter) or name in statistics:
+                shadow.lerp_(own[name], 1 - decay)
             else:
-                shadow[name].copy_(tensor)
+                shadow.copy_(own[name])
 
     def state_dict(self) -> dict[str, Any]:
         """The last step that was averaged."""

@@ -201,6 +201,19 @@ def test_resume_in_the_middle_of_an_epoch(whole, tmp_path, workers):
     assert equal(resume(tmp_path, "step=10.ckpt", how, {}, {"workers": workers}), whole[10:])
 
 
+class Scheduled(Spy):
+    """Asks for the length of the training, as a schedule does, before the progress of a checkpoint is restored."""
+
+    def configure_optimizers(self):
+        assert self.trainer.estimated_stepping_batches == 21
+        return super().configure_optimizers()
+
+
+def test_resume_in_the_middle_of_an_epoch_with_a_schedule(whole, tmp_path):
+    how = {"every_n_train_steps": 10}
+    assert equal(resume(tmp_path, "step=10.ckpt", how, {}, {"spy": Scheduled()}), whole[10:])
+
+
 def test_resume_after_a_validation_in_the_middle_of_an_epoch(whole, tmp_path):
     how = {"monitor": "loss", "save_on_train_epoch_end": False}
     often = {"val_check_interval": 3}
@@ -211,21 +224,6 @@ def test_resume_after_a_crash(whole, tmp_path):
     with pytest.raises(KeyError, match="power cut"):
         fit(tmp_path, [SaveOnCrash(tmp_path / "crash.ckpt")], Spy(fail_at=9))
     assert equal(fit(tmp_path, ckpt_path=tmp_path / "crash.ckpt"), whole[9:])
-
-
-class Scheduled(Spy):
-    """Its learning rate follows the length of the fit, so Lightning makes the loader before it restores the loops."""
-
-    def configure_optimizers(self):
-        assert self.trainer.estimated_stepping_batches == 21
-        return super().configure_optimizers()
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_resume_in_the_middle_of_an_epoch_of_a_known_length(whole, tmp_path, workers):
-    how, options = {"every_n_train_steps": 10}, {"workers": workers}
-    found = resume(tmp_path, "step=10.ckpt", how, options | {"spy": Scheduled()}, options | {"spy": Scheduled()})
-    assert equal(found, whole[10:])
 
 
 def test_resume_with_limited_batches(whole, tmp_path):

@@ -222,6 +222,16 @@ def test_frozen_weights_stay_to_the_bit(blobs, data_args, adam, trainer):
     assert "model.stages.0.0.weight" not in module.shadow.tensors
 
 
+def test_weights_that_are_frozen_later_are_still_averaged(blobs, data_args, adam, trainer):
+    class Freeze(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            pl_module.model.fc.requires_grad_(trainer.current_epoch == 0)
+
+    module, watch = make(data_args, adam), Watch()
+    trainer(callbacks=[Freeze(), EMA(0.7), watch]).fit(module, blobs)
+    close(snapshot(module), oracle(watch.trained, 0.7, 12), watch.trained[-1])
+
+
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`", "ignore:You.re resuming")
 def test_a_run_without_it_goes_on_from_what_was_trained(blobs, data_args, adam, trainer, tmp_path):
     module = make(data_args, adam)
