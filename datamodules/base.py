@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from .image_augmentation import without_shifts
 from .loading import Batch, EpochSampler, Sample, SeededDataset, TrainLoader, batches_done, collate
 from .splits import check_fraction
 
@@ -115,6 +116,30 @@ class BaseDataModule(LightningDataModule, ABC):
         late = [part for part in augmentation if getattr(part, "after_normalisation", False)]
         early = [part for part in augmentation if part not in late]
         return v2.Compose([*early, v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std), *late])
+
+    def teacher_images(self) -> tuple[SeededDataset, int]:
+        """The training images as a cached teacher sees them, by (index, any seed, turn), and the number of views.
+
+        See `without_shifts`. There are 2 views if they are mirrored in odd turns, else 1.
+
+        Raises:
+            ValueError: If the data are not still images, or the augmentation or a mix makes too many views of them.
+        """
+        train = self.splits["train"]
+        images = self.sequence_ndim == 5 and type(self).transform is BaseDataModule.transform
+        if not images or not isinstance(train, SeededDataset) or len(train[0][0]) > 1:
+            raise ValueError(
+                f"cache_teacher: expected a dataset of still images, found {type(self).__name__}. Set cache_teacher: "
+                "false."
+            )
+        if mixes := self.mixes():
+            raise ValueError(
+                f"cache_teacher: expected batches that are not mixed, found {len(mixes)} of mixup and cutmix. Set them "
+                "to 0, or cache_teacher: false."
+            )
+        kept = without_shifts(self.augmentation if self.augment else ())
+        normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(self.mean, self.std)]
+        return SeededDataset(train.source, v2.Compose([*kept, *normalise])), 1 + len(kept) % 2
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled, augmented training batches; an epoch is chosen by the sampler's `set_epoch`."""

@@ -4,10 +4,12 @@ Every module maps an image [T=1, C, H, W] to an image of the same shape and draw
 `SeededDataset` seeds anew for every sample: what comes out depends on (seed, epoch, index), not on processes.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from .loading import current_turn
 
@@ -70,3 +72,27 @@ class SquareCutout(ImageAugmentation):
         x = x.clone()
         x[..., max(top, 0) : max(top + self.size, 0), max(left, 0) : max(left + self.size, 0)] = 0
         return x
+
+
+def without_shifts(augmentation: Sequence[nn.Module]) -> list[nn.Module]:
+    """What a cached teacher sees of an augmentation: `AlternatingFlip` alone, which has two views of an image.
+
+    Translations (`RandomCrop` with padding) and erased parts are left out, because each epoch would have another view.
+
+    Raises:
+        ValueError: If a transform is neither; a teacher that never sees it would teach something else.
+    """
+    left_out = (v2.RandomCrop, v2.RandomErasing, SquareCutout)
+    for part in augmentation:
+        if isinstance(part, v2.RandomHorizontalFlip):
+            raise ValueError(
+                "cache_teacher: expected two views of an image, found RandomHorizontalFlip, which mirrors at random. "
+                "Use AlternatingFlip."
+            )
+        if not isinstance(part, (AlternatingFlip, *left_out)):
+            allowed = ", ".join(kind.__name__ for kind in (AlternatingFlip, *left_out))
+            raise ValueError(
+                f"cache_teacher: expected an augmentation of {allowed} only, found {type(part).__name__}, whose images "
+                "a cached teacher never sees. Leave it out, or set cache_teacher: false."
+            )
+    return [part for part in augmentation if isinstance(part, AlternatingFlip)]

@@ -103,27 +103,23 @@ class TrainLoader(DataLoader[Sample]):
     """A DataLoader that begins an epoch when its first batch is asked for, and where an interrupted run stopped.
 
     Lightning makes the iterator before it calls `set_epoch`. Workers would start at once and, after a resume, load the
-    beginning of epoch 0; a generator waits for the first batch. Lightning's own progress says where to go on, also for
-    a checkpoint written in the middle of a batch: it is 0 when an epoch begins. `state_dict` and `load_state_dict` are
-    Lightning's protocol for resumable loaders. They do nothing because Lightning calls the latter only if the loader
-    was made after the loops were restored, and a schedule over the whole fit has it made before.
+    beginning of epoch 0; a generator waits for the first batch. By then the trainer has restored its progress, which
+    says how many batches of the epoch are done. Only the loader that the trainer trains on leaves them out.
     """
 
     trainer: Trainer | None = None  # set by the DataModule
-    begun = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator instead of torch's iterator class
-        trains = self.trainer is not None and self.trainer.train_dataloader is self  # others begin at the beginning
-        done = batches_done(self.trainer) if self.trainer and trains and not self.begun else 0
-        self.begun = True
+        training = self.trainer is not None and self.trainer.train_dataloader is self
+        done = batches_done(self.trainer) if self.trainer and training else 0
         yield from islice(super().__iter__(), done, None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
+        """Nothing, since the progress of the trainer says it all; Lightning warns of a loader without this method."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing: `__iter__` asks for the progress."""
+        """Nothing. Lightning calls it only if no schedule asked for the loader before the progress was restored."""
 
 
 def batches_done(trainer: Trainer) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
@@ -139,10 +140,11 @@ class ClassifierModule(LightningModule, ABC):
         self.log_dict(logs, batch_size=student.logits.shape[1], on_step=False, on_epoch=True, sync_dist=True)
         return total
 
-    def on_train_epoch_start(self) -> None:
-        """Draw the masks of an epoch from (seed, epoch), so that a resumed run equals an uninterrupted one."""
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw the masks of a batch from (seed, epoch, batch, process), so that a resumed run equals a whole one."""
         if seed := os.environ.get("PL_GLOBAL_SEED"):
-            torch.manual_seed(int(seed) + 1_000_003 * self.current_epoch + self.global_rank)
+            moment = [int(seed), self.current_epoch, batch_idx, self.global_rank]
+            torch.manual_seed(int(np.random.default_rng(moment).integers(2**63)))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """The total loss of a batch."""

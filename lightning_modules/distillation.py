@@ -14,9 +14,10 @@ from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 from zoo.transfer import copy_weights, init_from_teacher
 
-from .base import ClassifierModule, check_input, make_network
+from .base import Batch, ClassifierModule, check_input, make_network
 from .objectives import Objective
 from .sltt import SLTT
+from .teacher_cache import TeacherCache, check_cacheable, make_cache
 
 FIRST_BATCHES = 16  # of the training data, that fit the scale of a teacher's weights to spikes
 
@@ -42,11 +43,16 @@ class DistillationModule(ClassifierModule):
         warmup_epochs: Epochs of linear warm-up.
         sltt: Learn step by step, in memory that does not grow with T: {k: null, normalise_by: T}; see `SLTT`.
         save_memory: The same gradients in less memory and more time: keep spikes as bits, run layers twice.
+        cache_teacher: In training, run the teacher once for every image (and mirrored image), and look its logits up
+            later: `TeacherCache`. The augmentation may be none, `AlternatingFlip`, `RandomCrop` with padding,
+            `SquareCutout` and `RandomErasing`. With the last three the teaching is slightly inconsistent, because the
+            teacher sees the whole image where the student sees it shifted, or a part of it erased.
         lr_factors: Factors of the learning rate by regular expressions of parameter names: {'bn\.bias$': 8.0}.
 
     Raises:
         ValueError: If a name is unknown, the data does not fit student or teacher, the class counts differ, or a stage
-            does not exist.
+            does not exist; if cache_teacher meets a term that reads features, or, before training, sequences, several
+            devices, or an augmentation or mix with too many views of an image.
     """
 
     def __init__(
@@ -65,11 +71,16 @@ class DistillationModule(ClassifierModule):
         sltt: SLTT | None = None,
         save_memory: bool = False,
         lr_factors: dict[str, float] | None = None,
+        cache_teacher: bool = False,
     ) -> None:
         if init_from_teacher and pretrained:
             raise ValueError("The student starts from published weights (pretrained) or init_from_teacher: choose one.")
         network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
         super().__init__(network, objectives, optimizer, warmup_epochs, sltt, save_memory, lr_factors)
+        if cache_teacher:
+            check_cacheable(objectives)
+        self.cache_teacher = cache_teacher
+        self.cache: TeacherCache | None = None
         self.teacher_name = teacher
         self.teacher: Network = make_teacher(teacher, num_classes, input_cfg)
         for objective in objectives:
@@ -83,6 +94,7 @@ class DistillationModule(ClassifierModule):
     def on_fit_start(self) -> None:
         """Start the student from its teacher, unless a run goes on; every process sees the same first batches."""
         super().on_fit_start()
+        self.cache = make_cache(self.trainer, self.teacher) if self.cache_teacher else None
         if self.init_from_teacher and not self.trainer.ckpt_path:
             loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
             batches = [x.to(self.device) for x, _ in islice(loader, FIRST_BATCHES)]
@@ -95,10 +107,16 @@ class DistillationModule(ClassifierModule):
         self.teacher.eval()
         return self
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Find out which images this batch holds."""
+        if self.cache:
+            loader: Any = self.trainer.train_dataloader
+            self.cache.choose(loader.sampler, self.current_epoch, batch_idx * loader.batch_size, loader.batch_size)
+
     @torch.no_grad()
     def read_teacher(self, x: Tensor) -> Outputs:
-        """The teacher's logits [1, N, K] and features [1, N, C, H, W]."""
-        return read(self.teacher, x)
+        """The teacher's logits [1, N, K] and features [1, N, C, H, W]; in training from the cache, if there is one."""
+        return self.cache.read(x) if self.cache and self.training else read(self.teacher, x)
 
     def evaluate_teacher(self, student: Outputs, teacher: Outputs, target: Tensor, stage: str) -> None:
         """Agreement: the share of answers in which student and teacher are alike; in `test` the teacher's accuracy."""

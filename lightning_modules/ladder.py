@@ -7,6 +7,7 @@ first rung only. T counts how often a still image is shown; in a sequence of fra
 
     RUN/ladder.json         what the ladder is, and its table
     RUN/T5/, RUN/T4/, ...   one run for every rung; see `run.py`
+    RUN/T4/recipe.yaml      what rung 4 is trained by
     RUN/T4/start/           the test of rung 4 before it is trained: the weights of rung 5, shown T = 4 steps
     RUN/T4/start.ckpt       those weights with thresholds set anew (--recalibrate true)
 
@@ -44,6 +45,7 @@ from .callbacks import GrowSteps
 from .callbacks.energy_monitor import write_json
 from .distillation import DistillationModule
 from .objectives import Objective
+from .record import differences, write_recipe
 from .run import RunCLI, missing_recipe
 
 CALIBRATION_SAMPLES = 512
@@ -222,19 +224,11 @@ def refuse_another(plan: Ladder) -> None:
             shared = min(len(old), len(value))
             same = old[:shared] == value[:shared]
         if not same:
-            changes = "; ".join(differences(key, old, value))
+            changes = "; ".join(f"{name} was {was}, now {now}" for name, was, now in differences(key, old, value))
             raise ValueError(
                 f"{plan.run} holds another ladder: {changes}. Go on with the same options, or "
                 "choose another directory: --run DIR."
             )
-
-
-def differences(key: str, old: Any, new: Any) -> list[str]:
-    """What differs between two values, of dicts entry by entry."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [f"{key} was {old}, now {new}"]
-    keys = list(dict.fromkeys([*old, *new]))
-    return [text for name in keys for text in differences(f"{key}.{name}", old.get(name), new.get(name))]
 
 
 def remember(plan: Ladder, rows: Sequence[dict[str, Any]] = ()) -> None:
@@ -374,7 +368,8 @@ def train(datamodule_class: type, plan: Ladder, index: int) -> None:
         if not (run / "checkpoints/last.ckpt").exists():
             previous = plan.rung(index - 1)
             start = recalibrate(datamodule_class, previous, run, steps) if plan.recalibrate else previous
-            write_recipe(config, rung_recipe(plan, index, previous, start))
+            recipe, settings = [f"--config={run / 'recipe.yaml'}"], rung_recipe(plan, index, previous, start)
+            write_recipe(run / "recipe.yaml", yaml.safe_dump(settings, sort_keys=False))
             RungCLI(datamodule_class, plan, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
             refuse_silence(read_json(run / "start/results.json"), steps, plan.min_rate)
     RungCLI(datamodule_class, plan, ["fit", *recipe, "--ckpt_path=last"])
@@ -389,7 +384,7 @@ def arguments_of(init: dict[str, Any]) -> str:
 def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[str, Any]:
     """The recipe of a rung: that of the first as it ran, from the weights of `start`."""
     recipe = copy.deepcopy(read_recipe(plan.rung(0) / "config.yaml"))
-    recipe |= {"run": str(plan.rung(index)), "ckpt_path": None}
+    recipe["run"] = str(plan.rung(index))
     if (epochs := plan.epochs[index]) is not None:
         recipe["trainer"]["max_epochs"] = epochs
     model, init = recipe["model"], recipe["model"]["init_args"]
@@ -406,14 +401,6 @@ def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[s
                 init.pop(name, None)
         init["teacher"] = str(previous)
     return recipe
-
-
-def write_recipe(path: Path, recipe: dict[str, Any]) -> None:
-    """A recipe to a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    part.replace(path)
 
 
 def recalibrate(datamodule_class: type, previous: Path, run: Path, steps: int) -> Path:

@@ -1,7 +1,8 @@
 """A run: one recipe carried out in one directory, recorded so that it can be repeated, resumed, tested and published.
 
 RUN/config.yaml                 the recipe as it ran: `snnzoo test --config RUN/config.yaml`
-RUN/checkpoints/{best,last}.ckpt    best validation accuracy; end of the last epoch
+RUN/checkpoints/best.ckpt       the epoch with the best validation accuracy
+RUN/checkpoints/last.ckpt       the last state that was saved: `snnzoo fit --config RUN/config.yaml --ckpt_path last`
 RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a resumed fit adds one
 RUN/plots/, results.json        pictures and numbers of the test
 """
@@ -11,7 +12,7 @@ import inspect
 import logging
 import re
 import shlex
-import shutil
+import sys
 import warnings
 from abc import ABC
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+import yaml
+from jsonargparse import Namespace
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
@@ -30,8 +33,18 @@ from torch import Tensor, nn
 from zoo.errors import unknown
 
 from .base import ClassifierModule
-from .callbacks import ClampMonitor, EnergyMonitor, EventPropMonitor, FiringRate, Plots, PredictionWriter
+from .callbacks import (
+    BestCheckpoint,
+    ClampMonitor,
+    EnergyMonitor,
+    EventPropMonitor,
+    FiringRate,
+    LastCheckpoint,
+    Plots,
+    PredictionWriter,
+)
 from .memory import keep_memory
+from .record import CALL_OPTIONS, RunRecord, load_checkpoint, past_of, recipe_of, refuse_another_recipe
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
 NOISE = (
@@ -39,19 +52,6 @@ NOISE = (
     ".*in eval mode at the start of training.*",  # a frozen teacher, on purpose
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run, asked for
 )
-
-
-class SaveRecipe(SaveConfigCallback):
-    """Writes the recipe of a `fit` to `RUN/config.yaml`."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write once, at the beginning; other commands leave the record alone."""
-        if stage == "fit" and trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / "config.yaml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            self.parser.save(self.config, str(part), skip_none=False, overwrite=True, format="yaml")
-            part.replace(path)
 
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -71,7 +71,20 @@ def readable(message: str) -> str:
 
 
 class Parser(LightningArgumentParser):
-    """A parser whose errors are one message, with the closest names of a class that does not exist."""
+    """A parser whose errors are one message, with the closest names of a class that does not exist.
+
+    A recipe holds no options of one call. Records of earlier versions do. They are left out, with a note if they ask
+    for something.
+    """
+
+    def parse_string(self, *args: Any, **kwargs: Any) -> Namespace:
+        """A recipe, from its file or from the command line."""
+        recipe = super().parse_string(*args, **kwargs)
+        for key in CALL_OPTIONS & vars(recipe).keys():
+            value = recipe.pop(key)
+            if value is not None and value != self.get_default(key):
+                print(f"{key}: {value} in the recipe is left out: give it to a call, --{key} {value}.", file=sys.stderr)
+        return recipe
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what `cli.main` prints.
@@ -153,7 +166,7 @@ class RunCLI(LightningCLI):
             datamodule_class,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_callback=SaveRecipe,
+            save_config_callback=None,  # RunRecord writes when the training begins, not before
             auto_configure_optimizers=False,
             seed_everything_default=0,
             parser_class=Parser,
@@ -167,6 +180,12 @@ class RunCLI(LightningCLI):
         parser.add_argument(
             "--overwrite", type=bool, default=False, help="Let fit replace a run that is already there."
         )
+        parser.add_argument(
+            "--save_every_minutes",
+            type=float,
+            default=10.0,
+            help="Longest time between two saves of last.ckpt, which is also saved after every epoch.",
+        )
         parser.link_arguments("run", "trainer.default_root_dir")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
         for name in ("num_classes", "in_chans", "input_cfg"):
@@ -176,19 +195,29 @@ class RunCLI(LightningCLI):
         """Parse exactly `args`; Lightning would warn that `sys.argv` is ignored."""
         self.config = parser.parse_args(args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Take nothing from a checkpoint into the recipe.
+
+        Lightning merges the hyper-parameters of the file, whose class paths the parser would run. Ours hold none.
+        """
+
     def before_instantiate_classes(self) -> None:
-        """Choose the checkpoint, and refuse to train over a run that is already there."""
+        """Choose the checkpoint, and refuse to train over a run that is already there, or to go on with another one."""
         config = self.config[self.subcommand]
-        checkpoints = Path(config.run) / "checkpoints"
         if self.subcommand in ("validate", "test"):
             self.verbose, config.verbose = config.verbose, False  # `after_test` prints a table with units
-        config.ckpt_path = find_checkpoint(checkpoints, config.ckpt_path, str(self.subcommand))
-        anew = self.subcommand == "fit" and not config.ckpt_path
-        if anew and (checkpoints / "last.ckpt").exists() and not config.overwrite:
-            raise FileExistsError(
-                f"{config.run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
-                f"or keep it and choose another directory: --run DIR."
-            )
+        config.ckpt_path = find_checkpoint(Path(config.run) / "checkpoints", config.ckpt_path, str(self.subcommand))
+        if config.weights_only is False:
+            raise ValueError("weights_only: expected true, found false. A checkpoint that needs it could run anything.")
+        config.weights_only = True  # by name, because the default of torch and Lightning has changed before
+        checkpoint = load_checkpoint(Path(config.ckpt_path)) if config.ckpt_path else {}
+        self.past: dict[str, Any] = {}
+        if self.subcommand == "fit":
+            refuse_to_train_over(config)
+            self.recipe = recipe_of(self._parser("fit"), config)
+            if config.ckpt_path:
+                self.past = past_of(Path(config.ckpt_path), checkpoint)
+                refuse_another_recipe(Path(config.ckpt_path), self.past["recipe"], yaml.safe_load(self.recipe))
 
     def instantiate_classes(self) -> None:
         """Make model, data and trainer.
@@ -210,9 +239,14 @@ class RunCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         chosen = config.get("callbacks") or []
         if self.subcommand == "fit" and config.get("precision") is None and not config.get("plugins"):
-            kwargs["precision"] = training_precision(str(config.get("accelerator", "auto")))
+            kwargs["precision"] = self.past.get("precision") or training_precision(config.get("accelerator", "auto"))
         kwargs["logger"] = [logger, TensorBoardLogger(run, name="logs", version=logger.version)]
-        kwargs["callbacks"] = [*callbacks(run, str(self.subcommand)), *chosen]
+        minutes = self._get(self.config_init, "save_every_minutes")
+        kwargs["callbacks"] = [*callbacks(run, str(self.subcommand), minutes), *chosen]
+        self.record = None
+        if self.subcommand == "fit" and not config.get("fast_dev_run"):  # a trial leaves the run as it is
+            self.record = RunRecord(run, self.recipe, replace=self._get(self.config_init, "overwrite"))
+            kwargs["callbacks"].append(self.record)
         return super().instantiate_trainer(**kwargs)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -230,10 +264,10 @@ class RunCLI(LightningCLI):
 
     def how_to_go_on(self) -> str:
         """What an interrupted fit leaves behind, and the command that goes on with it."""
+        if self.record is None or not self.record.course:
+            return "Interrupted before the training began. Nothing was changed: give the command again."
         last = Path(self.config.fit.run) / "checkpoints/last.ckpt"
-        kept = (
-            f"{last} holds the last whole one" if last.exists() else "no epoch was finished, so there is no checkpoint"
-        )
+        kept = f"{last} holds the last saved state" if last.exists() else "there is no checkpoint yet"
         command = ["snnzoo", "fit", "--config", str(Path(self.config.fit.run) / "config.yaml"), "--ckpt_path", "last"]
         epoch = f"epoch {self.trainer.current_epoch + 1} of {self.trainer.max_epochs}"
         return f"Interrupted in {epoch}; {kept}.\nGo on: {shlex.join(command)}"
@@ -246,12 +280,8 @@ class RunCLI(LightningCLI):
     after_validate = after_test
 
     def before_fit(self) -> None:
-        """Say what is about to be trained; a run that is replaced goes only now, when all that can be checked was."""
+        """Say what is about to be trained."""
         config = self.config.fit
-        if config.overwrite and not config.ckpt_path:
-            for folder in ("checkpoints", "logs", "plots"):
-                shutil.rmtree(Path(config.run) / folder, ignore_errors=True)
-        (Path(config.run) / "results.json").unlink(missing_ok=True)  # of the weights before this fit
         count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         chosen = config.trainer.precision is None and self.trainer.precision != "32-true"
         hint = " (chosen for this CPU; fp32: --trainer.precision 32-true)" if chosen else ""
@@ -292,20 +322,13 @@ def training_precision(accelerator: str) -> str:
     return "bf16-mixed" if on_cpu and capabilities.get("avx512_bf16") else "32-true"
 
 
-def callbacks(run: Path, command: str) -> list[Callback]:
+def callbacks(run: Path, command: str, save_every_minutes: float) -> list[Callback]:
     """What every run does besides training."""
     # Measuring comes before drawing: both read what the test gave, and only the former logs.
     always: list[Callback] = [ProgressBar(), EnergyMonitor(), Plots(), PredictionWriter()]
-    always.append(
-        ModelCheckpoint(
-            run / "checkpoints",
-            filename="best",
-            monitor="val/acc",
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
-        )
-    )
+    # The best comes before the last, which then holds the best score of its own epoch, too.
+    folder = run / "checkpoints"
+    always += [BestCheckpoint(folder), LastCheckpoint(folder, save_every_minutes)]
     return (
         [*always, FiringRate(), ClampMonitor(), EventPropMonitor(), LearningRateMonitor("epoch")]
         if command == "fit"
@@ -316,21 +339,43 @@ def callbacks(run: Path, command: str) -> list[Callback]:
 def find_checkpoint(checkpoints: Path, asked: str | None, command: str) -> str | None:
     """The checkpoint file that a command starts from.
 
-    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best. With
-    `none` the model is taken as it is created: a published checkpoint, say, is tested on other data.
+    `best` and `last` are those of the run. `fit` starts anew unless asked; the other commands take the best, or the
+    last of a run without validation. With `none` the model is taken as it is created: a published checkpoint, say, is
+    tested on other data.
 
     Raises:
         FileNotFoundError: If it does not exist.
     """
-    if command == "fit" and asked == "last" and not (checkpoints / "last.ckpt").exists():
-        return None  # interrupted before the first epoch ended: beginning anew is going on
-    if asked == "none":
+    if command == "fit" and asked == "last" and not any(checkpoints.glob("*.ckpt")):
+        return None  # interrupted before the first checkpoint: beginning anew is going on
+    if asked == "none" or (command == "fit" and not asked):
         return None
-    asked = asked or (None if command == "fit" else "best")
-    path = checkpoints / f"{asked}.ckpt" if asked in ("best", "last") else asked and Path(asked)
-    if path and not Path(path).exists():
+    if not asked:
+        asked = next((name for name in ("best", "last") if (checkpoints / f"{name}.ckpt").exists()), "best")
+    path = checkpoints / f"{asked}.ckpt" if asked in ("best", "last") else Path(asked)
+    if not path.exists():
         raise FileNotFoundError(f"There is no checkpoint {path}. Train first: snnzoo fit --config <recipe>.")
-    return str(path) if path else None
+    return str(path)
+
+
+def refuse_to_train_over(config: Namespace) -> None:
+    """Refuse a fit that would mix two runs in one directory.
+
+    Raises:
+        ValueError: If a run shall be replaced and go on.
+        FileExistsError: If there is a run, and the fit neither replaces it nor goes on from a checkpoint of it.
+    """
+    run, checkpoints = Path(config.run), Path(config.run, "checkpoints")
+    if config.overwrite and config.ckpt_path:
+        raise ValueError(
+            f"--overwrite true trains {run} anew, and --ckpt_path {config.ckpt_path} goes on from there. Leave one out."
+        )
+    own = config.ckpt_path and Path(config.ckpt_path).resolve().parent == checkpoints.resolve()
+    if not own and not config.overwrite and any(checkpoints.glob("*.ckpt")):
+        raise FileExistsError(
+            f"{run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
+            f"or keep it and choose another directory: --run DIR."
+        )
 
 
 def next_version(logs: Path, command: str) -> str:

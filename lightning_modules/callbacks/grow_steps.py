@@ -57,8 +57,8 @@ class GrowSteps(Callback):
         check_growth(self, trainer, pl_module)
         self.final = pl_module.model.num_steps
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Log T."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Log T: here, because an epoch that is resumed in its middle has no start."""
         assert self.final is not None
         pl_module.log("train/num_steps", float(self.num_steps(trainer.current_epoch, self.final)))
 

@@ -36,40 +36,52 @@ class ReviveSilent(Callback):
         """Forward hook of a layer: which of its neurons fired."""
         if layer.training and isinstance(layer, EventPropLIF):
             now = spikes.detach().flatten(0, 1).any(0)  # [H]
-            self.fired[layer] = self.fired.get(layer, torch.zeros_like(now)) | now
+            self.fired[layer] = self.fired[layer].to(now.device) | now if layer in self.fired else now
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Begin to listen."""
-        self.fired = {}
-        neurons = [module for module in pl_module.model.modules() if isinstance(module, EventPropLIF)]
-        self.hooks = [neuron.register_forward_hook(self.note) for neuron in neurons]
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Begin to listen, at the first batch of an epoch or of what is left of it in a resumed run."""
+        if not self.hooks:
+            neurons = [module for module in pl_module.model.modules() if isinstance(module, EventPropLIF)]
+            self.hooks = [neuron.register_forward_hook(self.note) for neuron in neurons]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After the last batch stop listening and lift: before validation, so that what is saved was validated."""
         if not trainer.is_last_batch:
             return
-        self.remove_hooks()
-        revived = 0
+        revived, heard = 0, bool(self.fired)
         for layer, fired in self.fired.items():
-            # A neuron counts as silent only if it is so on every device, so that all devices lift alike.
-            silent = ~(trainer.strategy.reduce(fired.float(), reduce_op="sum") > 0)
+            silent = ~self.fired_anywhere(trainer, fired)
             with torch.no_grad():
                 layer.synapses.weight[silent] += self.lift
             revived += int(silent.sum())
-        if self.fired:
+        self.stop()
+        if heard:
             pl_module.log("train/revived", float(revived), on_step=False, on_epoch=True, batch_size=1)
-        self.fired = {}
+
+    def fired_anywhere(self, trainer: Trainer, fired: Tensor) -> Tensor:
+        """Neurons that fired on some device [H]: only the others are silent, so that all devices lift the same ones."""
+        return trainer.strategy.reduce(fired.float(), reduce_op="sum") > 0
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep which neurons have fired so far, by the name of their layer."""
+        names = {module: name for name, module in pl_module.model.named_modules()}
+        checkpoint["fired"] = {names[layer]: self.fired_anywhere(trainer, fired) for layer, fired in self.fired.items()}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on in the middle of an epoch."""
+        layers = dict(pl_module.model.named_modules())
+        self.fired = {layers[name]: fired for name, fired in checkpoint.get("fired", {}).items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Stop listening, also after an epoch that `max_steps` cut short."""
-        self.remove_hooks()
+        self.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave no hook behind."""
-        self.remove_hooks()
+        self.stop()
 
-    def remove_hooks(self) -> None:
-        """Leave the network as it was."""
+    def stop(self) -> None:
+        """Leave the network as it was, and forget what fired."""
         for hook in self.hooks:
             hook.remove()
-        self.hooks = []
+        self.hooks, self.fired = [], {}

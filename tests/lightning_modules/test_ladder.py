@@ -15,7 +15,7 @@ import yaml
 import zoo
 from cli import main
 from datamodules import DigitsDataModule
-from lightning_modules.ladder import differences, parse, refuse_silence
+from lightning_modules.ladder import parse, refuse_silence
 from zoo.checkpoint import run_results
 from zoo.model import spiking_neurons
 
@@ -213,15 +213,6 @@ def test_a_student_without_learned_thresholds(tmp_path, capsys):
         ladder(tmp_path / "other", "--model.model_args.neuron=lif", "--recalibrate=true")
     assert "is learned. Choose neuron: {name: leaky}" in capsys.readouterr().err
     assert not (tmp_path / "other").exists(), "refused before the first rung"
-
-
-def test_differences_are_only_those():
-    old = {"a": 1, "b": {"c": 2, "d": [3]}, "e": None}
-    assert differences("x", old, {"a": 1, "b": {"c": 2, "d": [4]}, "f": 5}) == [
-        "x.b.d was [3], now [4]",
-        "x.f was None, now 5",
-    ]
-    assert differences("x", old, old) == []
 
 
 def test_an_interrupted_ladder_says_how_to_go_on(tmp_path, capsys, monkeypatch):

@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
-from lightning_modules.callbacks import ReviveSilent
+from lightning_modules.callbacks import LastCheckpoint, ReviveSilent
 from lightning_modules.objectives import CrossEntropy
 
 
@@ -69,3 +69,34 @@ def test_lifts_the_silent_neurons_and_no_other(trainer):
 def test_a_lift_goes_up(lift):
     with pytest.raises(ValueError, match="lift of ReviveSilent is added to weights and must be > 0"):
         ReviveSilent(lift)
+
+
+def test_a_resumed_epoch_remembers_which_neurons_fired(trainer, tmp_path):
+    """Neurons that fire in the first batch of an epoch only are not silent, though the rest of it never shows that."""
+
+    class FireOnce(Callback):
+        """Lets five neurons fire in the first batch only, and fails before the third, if asked."""
+
+        def __init__(self, fails):
+            self.fails = fails
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            with torch.no_grad():
+                pl_module.model.layers[0].synapses.weight[5:10] = 3.0 if batch_idx == 0 else -1.0
+            if self.fails and batch_idx == 2:
+                raise KeyError("power cut")
+
+    def fit(*callbacks, **how):
+        points = YinYangDataModule(batch_size=16, dt=2.0, train_size=64)
+        options = {"limit_val_batches": 0, "max_epochs": 1, "enable_checkpointing": True}
+        module = make(points)
+        trainer(callbacks=[ReviveSilent(lift=0.25), *callbacks], **options).fit(module, points, **how)
+        return module.model.layers[0].synapses.weight.detach()
+
+    whole = fit(FireOnce(fails=False), LastCheckpoint(tmp_path / "whole"))
+    with pytest.raises(KeyError, match="power cut"):
+        fit(FireOnce(fails=True), LastCheckpoint(tmp_path, minutes=0.0))
+    again = fit(FireOnce(fails=False), LastCheckpoint(tmp_path), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert (whole[:5] == -0.75).all()
+    assert (whole[5:10] == -1.0).all()
+    assert torch.equal(again, whole)
