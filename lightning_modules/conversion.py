@@ -42,6 +42,7 @@ from zoo.hub import replace_directory
 
 from .callbacks.energy_monitor import write_json
 from .classification import ClassificationModule
+from .run import readable
 
 IMAGES_AT_ONCE = 32
 """Images of a calibration batch: local threshold balancing takes one step a batch."""
@@ -92,8 +93,10 @@ def convert_run(
     recipe["data"]["init_args"] = {**(recipe["data"].get("init_args") or {}), **(data or {})}
     module = make_data(datamodule_class, recipe["data"], seed)
     images = list(calibration_images(module, samples))
+    print(f"{run}: thresholds ({method}) from {sum(x.shape[1] for x in images):,} training images ...", flush=True)
     conversion = convert_with_thresholds(ann, images, method, steps, calibrate, start, percentile)
     fits = layer_fits(ann, conversion, images)
+    print(f"Accuracy on the validation split, in one run of {max(STEPS_SHOWN)} steps ...", flush=True)
     shares = accuracies(ann, conversion.student, module.val_dataloader())
     how = {"method": method, "steps": steps, "calibrate": calibrate, "start": start, "seed": seed}
     how |= {"percentile": percentile} if method == "percentile" else {}
@@ -160,7 +163,7 @@ def make_data(datamodule_class: type, config: Mapping[str, Any], seed: int) -> A
     try:
         module = parser.instantiate_classes(parser.parse_object({"data": {**config, "init_args": init}})).data
     except ArgumentError as error:
-        raise ValueError(f"The data of this run cannot be made: {error}") from error
+        raise ValueError(f"The data of this run cannot be made:\n{readable(str(error))}") from error
     module.augment = False
     module.prepare_data()
     module.setup("fit")

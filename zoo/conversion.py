@@ -229,17 +229,24 @@ def unit_means(x: Tensor) -> Tensor:
 def find_thresholds(
     ann: SpikingModel, plan: Plan, images: Sequence[Tensor], method: str, percentile: float
 ) -> dict[str, Tensor]:
-    """Theta [C] of every activation, float64."""
+    """Theta [C] of every activation, float64.
+
+    Raises:
+        ValueError: If a layer is silent on the images.
+    """
     if method == "ltb":
         thresholds = balanced_thresholds(ann, plan, images)
     else:
         found = percentiles(ann, plan, images, percentile) if method == "percentile" else learned_steps(ann)
         thresholds = {name: torch.full((chans,), found[name]).double() for name, chans in plan.chans.items()}
+    for name, theta in thresholds.items():
+        if not theta.max() > 0:
+            raise ValueError(
+                f"The threshold of {name} would be {theta.max():g}, because its activation is 0 on nearly all of the "
+                "images. Train the twin longer, give more images, or choose another method."
+            )
     device = next(ann.parameters()).device
-    return {
-        name: theta.clamp(min=max(SMALLEST_SHARE * theta.max().item(), 1e-6)).to(device)
-        for name, theta in thresholds.items()
-    }
+    return {name: theta.clamp(min=SMALLEST_SHARE * theta.max()).to(device) for name, theta in thresholds.items()}
 
 
 def learned_steps(ann: SpikingModel) -> dict[str, float]:

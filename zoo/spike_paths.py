@@ -127,7 +127,7 @@ class Trace(TorchFunctionMode):
     def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         """A module ends; a leaf is one step of the trace, unless it gives what it got."""
         self.running.pop()
-        if is_leaf(module) and isinstance(out, Tensor) and out is not args[0]:
+        if is_leaf(module) and args and isinstance(out, Tensor) and out is not args[0]:
             self.give(out, self.through_module(module, self.names[module], args[0]))
 
     def through_module(self, module: nn.Module, name: str, x: Tensor) -> Signal | None:
@@ -200,7 +200,7 @@ class Trace(TorchFunctionMode):
                 "Use pool: avg (spiking_vgg), or a student that pools before its neurons (pool_vgg_s), and train the "
                 "twin again."
             )
-        return signal
+        return Signal(signal.kind, signal.unit)
 
     def add(self, a: Signal, b: Signal, where: str) -> Signal:
         """A sum of currents, or of a current that one layer gives and spikes.

@@ -214,7 +214,7 @@ def test_refusals(twin, converted, tmp_path, capsys):
         ((twin, target, "--start", "middle"), "Unknown start 'middle'"),
         ((converted, target), "encoder.act is IF, which spikes already"),
         ((tmp_path, target), "holds no run"),
-        ((twin, target, "--data.size", "8"), "size"),
+        ((twin, target, "--data.size", "8"), "Option 'size' is not accepted"),
     ):
         assert words in refused(capsys, *args)
         assert not target.exists()

@@ -110,6 +110,18 @@ def test_a_student_is_rebuilt_from_its_config_and_spikes_are_bits(family, calibr
     assert about["architecture"] == spiking.get(family, about["architecture"])
 
 
+def test_a_converted_chip_folds_into_convolutions_and_neurons():
+    """Seven layers that read bits, but for the first, and the classifier; the same logits."""
+    ann, x = twin("chip", widths=(6, 8, 10))
+    student = convert(ann, x.split(2), steps=4, start="bias")
+    folded = zoo.fold(student, x)
+    layers = [module for module in folded.modules() if not any(module.children())]
+    assert not any(isinstance(module, nn.BatchNorm2d | nn.AvgPool2d) for module in layers)
+    assert sum(isinstance(module, nn.Conv2d) for module in layers) == 7
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), student(x))
+
+
 @every_family
 def test_the_twin_is_left_as_it_is(family):
     ann, x = twin(family)
@@ -214,6 +226,16 @@ def test_a_channel_that_is_silent_on_the_data_keeps_a_threshold():
     theta = thresholds["encoder.act"]
     assert theta[3].item() == pytest.approx(1e-3 * theta.max().item())
     assert all(value.isfinite().all() for value in student.state_dict().values())
+
+
+@pytest.mark.parametrize(("method", "percentile"), [("ltb", 99.9), ("percentile", 10.0)])
+def test_a_layer_that_is_silent_on_the_data_is_refused(method, percentile):
+    ann, x = twin("spiking_vgg")
+    if method == "ltb":
+        nn.init.constant_(ann.stages[1][0].bn.bias, -100.0)
+    layer = "stages.1.0.act" if method == "ltb" else "encoder.act"
+    with pytest.raises(ValueError, match=f"threshold of {layer} would be 0, because its activation is 0"):
+        convert(ann, [x], method, percentile=percentile)
 
 
 # Start and correction -------------------------------------------------------------------------------------------------
