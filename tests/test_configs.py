@@ -236,9 +236,10 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
         changes += ["--data.root", str(tmp_path / "data"), "--data.num_workers", "0"]
     if recipe.stem == "finetune":
         changes += ["--model.model", published("spiking_vgg_tiny", tmp_path, 10, chans, size)]
-    if "converted" in settings["model"]["init_args"].get("student", ""):
-        options = {"neuron": {"name": "if", "v_reset": None, "v_init": 0.5}}
-        changes += ["--model.student", published("spiking_pool_vgg_tiny", tmp_path, 10, chans, size, **options)]
+    for key in ("student", "model"):
+        if settings["model"]["init_args"].get(key, "").startswith("runs/"):
+            soft = {"name": "if", "v_reset": None, "v_init": 0.5}  # as a conversion makes it
+            changes += [f"--model.{key}", published("spiking_pool_vgg_tiny", tmp_path, 10, chans, size, neuron=soft)]
     if "teacher" in settings["model"]["init_args"]:
         teacher = "test_resnet" if dataset.endswith("digits") else "cifar_resnet20"
         changes += ["--model.teacher", published(teacher, tmp_path, 10, chans, size)]

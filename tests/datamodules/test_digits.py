@@ -39,7 +39,7 @@ def test_augmentation_is_small_and_for_training_only():
     data = DigitsDataModule()
     data.setup("fit")
     source, (index, seed) = split(data, "train")[0], (7, 1234)
-    x, _ = data.splits["train"][index, seed]
+    x, _ = data.splits["train"][index, seed, 0]
     plain = (source[index] - 0.3058) / 0.3762
     assert not torch.equal(x, plain)
     assert torch.corrcoef(torch.stack([x.flatten(), plain.flatten()]))[0, 1] > 0.5

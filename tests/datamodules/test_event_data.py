@@ -225,13 +225,13 @@ def test_augmentation_is_for_training_and_differs_by_epoch(root):
     plain, data = ready(root), ready(root, augmentation=[Late()])
     for split in ("val", "test"):
         assert torch.equal(data.splits[split][0][0], plain.splits[split][0][0])
-    one, again, two = (data.splits["train"][(0, seed)][0] for seed in (5, 5, 6))
+    one, again, two = (data.splits["train"][(0, seed, 0)][0] for seed in (5, 5, 6))
     assert torch.equal(one, again)
     assert not torch.equal(one, two)
     assert one.sum() == plain.splits["train"][0][0].sum() == 200
     assert torch.equal(one.sum(-1), plain.splits["train"][0][0].sum(-1))
     off = ready(root, augmentation=[Late()], augment=False)
-    assert torch.equal(off.splits["train"][(0, 5)][0], plain.splits["train"][0][0])
+    assert torch.equal(off.splits["train"][(0, 5, 0)][0], plain.splits["train"][0][0])
 
 
 @pytest.mark.parametrize(

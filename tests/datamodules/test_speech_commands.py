@@ -55,7 +55,7 @@ def test_it_travels_to_a_loading_process(folder):
     data = SpeechCommandsDataModule(root=str(folder), encoding="spikes", num_workers=0)
     data.setup("fit")
     copy = pickle.loads(pickle.dumps(data.splits["train"]))
-    assert (copy[3, 9][0] == data.splits["train"][3, 9][0]).all()
+    assert (copy[3, 9, 0][0] == data.splits["train"][3, 9, 0][0]).all()
     assert set(copy[0][0].unique().tolist()) == {0.0, 1.0}
     assert data.in_chans == 80
 

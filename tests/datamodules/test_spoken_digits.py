@@ -48,7 +48,7 @@ def test_only_training_is_augmented(root):
     data = SpokenDigitsDataModule(root=str(root))
     data.setup("fit")
     plain = data.splits["train"].source[0][0].float()
-    shifted = [data.splits["train"][0, seed][0] for seed in range(8)]
+    shifted = [data.splits["train"][0, seed, 0][0] for seed in range(8)]
     assert any(not torch.equal(x, plain) for x in shifted)
     assert torch.equal(data.splits["val"][0][0], data.splits["val"].source[0][0].float())
 
