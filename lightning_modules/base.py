@@ -21,6 +21,7 @@ import zoo
 from zoo.early_exit import mean_so_far
 from zoo.eventprop import check_not_mixed, eventprop_layers
 from zoo.model import SEQUENCES, Network, Outputs, SpikingModel, read
+from zoo.neurons import has_activations
 from zoo.teacher import StillModel
 
 from .early_exit import ExitCurve
@@ -372,7 +373,8 @@ def make_network(
             pretrained weights.
 
     Raises:
-        ValueError: If the name or an argument is unknown, or the network cannot take the data.
+        ValueError: If the name or an argument is unknown, the network cannot take the data, or it is an ANN twin that
+            would do the same at several steps.
     """
     model = zoo.create_model(
         name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **(model_args or {})
@@ -381,6 +383,11 @@ def make_network(
     if isinstance(model, SpikingModel):
         if input_size is not None:
             raise ValueError(f"input_size is for non-spiking models; {name} takes the data as it is. Leave it out.")
+        if has_activations(model) and model.num_steps > 1 and "num_steps" not in input_cfg:
+            raise ValueError(
+                f"{name} with activations (an ANN twin) gives the same at every step: expected num_steps 1, found "
+                f"{model.num_steps}. Add num_steps: 1 to the arguments of the model."
+            )
         model.pretrained_cfg.update(input_cfg)
         model.num_steps = input_cfg.get("num_steps", model.num_steps)  # of sequences, whatever a still image is shown
         return model

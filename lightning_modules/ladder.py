@@ -38,6 +38,7 @@ from rich.table import Table
 from zoo.checkpoint import load_run, read_json, run_checkpoint, run_results
 from zoo.energy import HOROWITZ_45NM, Measurement
 from zoo.model import SpikingModel
+from zoo.neurons import has_activations
 from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
 from .base import ClassifierModule
@@ -310,6 +311,8 @@ def refuse_model(plan: Ladder, module: ClassifierModule) -> None:
     model, last = module.model, plan.steps[-1]
     if not isinstance(model, SpikingModel):
         raise ValueError(f"{type(model).__name__} has no time steps; {CHOOSE}")
+    if has_activations(model):
+        raise ValueError(f"{model.pretrained_cfg['architecture']} with activations has no time steps; {CHOOSE}")
     if model.sequence_ndim == 3:
         raise ValueError(
             f"{model.pretrained_cfg['architecture']} takes spike trains, whose T is that of the data; {CHOOSE}"

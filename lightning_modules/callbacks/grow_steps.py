@@ -55,6 +55,9 @@ class GrowSteps(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Refuse what cannot grow."""
         check_growth(self, trainer, pl_module)
+        if trainer.datamodule is not None:  # type: ignore[attr-defined]  # else the first batch tells
+            sample, _ = trainer.datamodule.train_dataloader().dataset[0]  # type: ignore[attr-defined]
+            refuse_sequences(len(sample))
         self.final = pl_module.model.num_steps
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -68,11 +71,7 @@ class GrowSteps(Callback):
         Raises:
             ValueError: If the batch is not of still images; their T is that of the data.
         """
-        if len(batch[0]) > 1:
-            raise ValueError(
-                f"GrowSteps: expected still images (T = 1), found sequences of {len(batch[0])} frames, each of which "
-                "is a time step. Leave GrowSteps out."
-            )
+        refuse_sequences(len(batch[0]))
         assert self.final is not None
         pl_module.model.num_steps = self.num_steps(trainer.current_epoch, self.final)
 
@@ -88,6 +87,19 @@ class GrowSteps(Callback):
         """Set the final T, if a fit has begun."""
         if self.final is not None:
             pl_module.model.num_steps = self.final
+
+
+def refuse_sequences(frames: int) -> None:
+    """Refuse data whose T is not ours to choose.
+
+    Raises:
+        ValueError: If a sample has several frames.
+    """
+    if frames > 1:
+        raise ValueError(
+            f"GrowSteps: expected still images (T = 1), found sequences of {frames} frames, each of which is a time "
+            "step. Leave GrowSteps out."
+        )
 
 
 def check_growth(grow: GrowSteps, trainer: Trainer, module: ClassifierModule) -> None:

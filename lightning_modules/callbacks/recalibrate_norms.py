@@ -30,7 +30,8 @@ class RecalibrateNorms(Callback):
 
     Raises:
         ValueError: If a number is below 1; before training, if the network has no batch norm that learns statistics,
-            or the last epoch ends without a validation.
+            the last epoch ends without a validation, or max_steps may end the fit before it. A fit that `max_time`
+            ends earlier keeps the running statistics.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576, section 3 (PreciseBN).
     """
@@ -50,6 +51,11 @@ class RecalibrateNorms(Callback):
         """In a resumed fit, keep the statistics of the checkpoint until they are taken anew."""
         names = statistics(pl_module)
         pl_module.shadow.follow(pl_module, [name for name in names if name in pl_module.shadow.saved])
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Forget statistics that belong to the weights before this batch; those of an average go on with it."""
+        if pl_module.shadow.tensors.keys() == set(statistics(pl_module)):
+            pl_module.shadow.tensors.clear()
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Calibrate the weights that are about to be validated, before anything listens to the network."""
@@ -107,6 +113,11 @@ def check_last_validation(trainer: Trainer) -> None:
             f"RecalibrateNorms: expected a validation after the last epoch, found max_epochs = {last}, "
             f"check_val_every_n_epoch = {every} and limit_val_batches = {trainer.limit_val_batches}. "
             "Choose max_epochs as a multiple of check_val_every_n_epoch."
+        )
+    if trainer.max_steps != -1 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"RecalibrateNorms: expected a fit that ends after max_epochs, found max_steps = {trainer.max_steps}. Give "
+            "its length by max_epochs alone."
         )
     if trainer.datamodule is None:  # type: ignore[attr-defined]
         raise ValueError("RecalibrateNorms: expected the training data as a DataModule, found loaders.")

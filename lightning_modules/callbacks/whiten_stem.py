@@ -3,7 +3,6 @@
 from itertools import islice
 from typing import Any
 
-import torch
 from lightning import Callback, Trainer
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -41,11 +40,6 @@ class WhitenStem(Callback):
             )
         norms = [module for module in pl_module.model.modules() if isinstance(module, _BatchNorm)]
         if not trainer.ckpt_path and not any(norm.num_batches_tracked for norm in norms):
-            stem.whiten(self.images(trainer).to(stem.conv.weight.device))
+            loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+            stem.whiten(x for x, _ in islice(loader, -(-self.num_images // loader.batch_size)))
         stem.freeze()
-
-    def images(self, trainer: Trainer) -> torch.Tensor:
-        """Training images [T, N, C, H, W], augmented as in training."""
-        loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        batches = islice(loader, -(-self.num_images // loader.batch_size))
-        return torch.cat([x for x, _ in batches], 1)

@@ -220,6 +220,15 @@ def test_input_size_is_not_for_students(data_args, adam):
         make(data_args, adam, input_size=32)
 
 
+def test_a_twin_of_several_steps_is_refused(data_args, adam):
+    for neuron in ("relu", {"name": "qcfs", "levels": 4}):
+        with pytest.raises(
+            ValueError, match=r"an ANN twin\) gives the same at every step: expected num_steps 1, found 4"
+        ):
+            make(data_args, adam, model="spiking_vgg_tiny", model_args={"neuron": neuron})
+    make(data_args, adam, model="spiking_vgg_tiny", model_args={"neuron": "relu", "num_steps": 1})
+
+
 def test_half_weights_are_refused(data_args, adam, blobs, trainer):
     module = ClassificationModule(model="sew_resnet_tiny", optimizer=adam, **data_args)
     with pytest.raises(ValueError, match="precision bf16-true .* Use bf16-mixed"):

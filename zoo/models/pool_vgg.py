@@ -8,7 +8,7 @@ Source: the network of Jordan 2024, arXiv:2404.00498 (64-256-256, 2x2 whitening 
 GELUs, an average pool its last max-pool, and norms have a learned scale. Written from the paper.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -78,8 +78,8 @@ class Encoder(nn.Module):
         return over_time(x, self.conv, self.act)
 
     @torch.no_grad()
-    def whiten(self, x: Tensor, eps: float = 5e-4) -> None:
-        r"""Set the filters such that their outputs on x are uncorrelated and of variance 1, and freeze them.
+    def whiten(self, batches: Iterable[Tensor], eps: float = 5e-4) -> None:
+        r"""Set the filters such that their outputs on data are uncorrelated and of variance 1, and freeze them.
 
         With the eigenvalues l_i and eigenvectors e_i of the second moments of all 2x2 patches, the filters are
 
@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         The biases start at 0 and are learned.
 
         Args:
-            x: Images as the model sees them, [N, C, H, W] or a sequence [T, N, C, H, W].
+            batches: Images as the model sees them, [N, C, H, W] or sequences [T, N, C, H, W].
             eps: Added to the variances, so that noise is not blown up.
 
         Raises:
@@ -100,8 +100,11 @@ class Encoder(nn.Module):
                 f"A whitening stem of {chans} channels: expected stem_width {8 * chans} (a filter and its negative for "
                 f"each of {4 * chans} numbers of a patch), found {width}. Set model_args: {{stem_width: {8 * chans}}}."
             )
-        patches = F.unfold(x.flatten(0, -4).double(), 2).transpose(1, 2).flatten(0, 1)  # [N * positions, 4 C]
-        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        moments, count = torch.zeros(4 * chans, 4 * chans, dtype=torch.float64), 0
+        for x in batches:
+            patches = F.unfold(x.flatten(0, -4).double(), 2).transpose(1, 2).flatten(0, 1).cpu()  # [N * positions, 4 C]
+            moments, count = moments + patches.T @ patches, count + len(patches)
+        values, vectors = torch.linalg.eigh(moments / count)
         filters = vectors.T / (values + eps).sqrt()[:, None]
         self.conv.weight.copy_(torch.cat([filters, -filters]).view_as(self.conv.weight))
         assert self.conv.bias is not None

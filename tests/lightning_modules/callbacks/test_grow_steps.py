@@ -158,6 +158,21 @@ def test_sequences_are_refused_before_a_step(blobs, data_args, adam, trainer):
         trainer(callbacks=[GrowSteps([1], [1])]).fit(module, Film(batch_size=16))
 
 
+def test_a_refused_fit_leaves_the_run_as_it_was(tmp_path, capsys):
+    """Event frames, in place of a run that is there."""
+    run = tmp_path / "run"
+    fit = ["fit", "--config", "configs/event_digits/student_ce.yaml", "--run", str(run), "--data.num_workers", "0"]
+    few = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
+    main([*fit, *few])
+    (run / "results.json").write_text("{}")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and "logs" not in path.parts}
+    with pytest.raises(SystemExit):
+        grow = '[{"class_path": "GrowSteps", "init_args": {"steps": [1], "epochs": [1]}}]'
+        main([*fit, *few, "--overwrite", "true", "--trainer.callbacks", grow])
+    assert "expected still images (T = 1), found sequences of" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_spike_trains_are_refused(trainer, adam):
     from datamodules.yin_yang import YinYangDataModule
 

@@ -183,6 +183,29 @@ def test_a_fit_that_ends_without_a_validation_is_refused(blobs, data_args, adam,
         trainer(**options, max_steps=20, callbacks=[RecalibrateNorms()]).fit(make(data_args, adam), blobs)
 
 
+def test_a_fit_whose_length_is_in_steps_is_refused(blobs, data_args, adam, trainer):
+    with pytest.raises(ValueError, match="expected a fit that ends after max_epochs, found max_steps = 20"):
+        trainer(max_epochs=2, max_steps=20, callbacks=[RecalibrateNorms()]).fit(make(data_args, adam), blobs)
+
+
+def test_a_checkpoint_within_an_epoch_has_the_statistics_that_belong_to_its_weights(
+    blobs, data_args, adam, trainer, tmp_path
+):
+    """Those of the training, not those that were taken for the weights of the epoch before."""
+
+    class Save(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if (trainer.current_epoch, batch_idx) == (1, 2):
+                trainer.save_checkpoint(tmp_path / "middle.ckpt")
+                self.trained = snapshot(pl_module)
+
+    save = Save()
+    calls = [RecalibrateNorms(BATCHES, epochs=2), save]
+    trainer(max_epochs=2, callbacks=calls).fit(make(data_args, adam), blobs)
+    state = torch.load(tmp_path / "middle.ckpt", weights_only=True)["state_dict"]
+    assert same(state, {key: value for key, value in save.trained.items() if key.startswith("model.")})
+
+
 def test_frozen_norms_and_networks_without_norms_are_refused(blobs, data_args, adam, trainer):
     with pytest.raises(ValueError, match="expected norms that learn, found freeze_backbone: true"):
         trainer(callbacks=[RecalibrateNorms()]).fit(make(data_args, adam, freeze_backbone=True), blobs)
