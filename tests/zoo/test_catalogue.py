@@ -61,7 +61,9 @@ def table_of_docs():
 
 def test_the_table_of_the_docs_names_every_student():
     rows = [cells(line)[0].strip("`") for line in table_of_docs().splitlines() if line.startswith("| `")]
-    models = {name: name.endswith("tiny") or name.startswith(("cifar_resnet", "pool_vgg")) for name in zoo.list_models()}
+    models = {
+        name: name.endswith("tiny") or name.startswith(("cifar_resnet", "pool_vgg")) for name in zoo.list_models()
+    }
     assert rows == [name for name, left_out in models.items() if not left_out]
 
 
