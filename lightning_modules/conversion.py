@@ -7,6 +7,7 @@
 Thresholds and corrections come from training images without augmentation, accuracies from the validation split.
 """
 
+import copy
 import logging
 import shutil
 import tempfile
@@ -90,6 +91,7 @@ def convert_run(
     ann, recipe = load_run(run), source_recipe(run)
     check_twin(ann, method)
     method = method or next(name for name, kind in METHODS.items() if isinstance(activations(ann)[0][1], kind))
+    twin_recipe = copy.deepcopy(recipe)
     recipe["data"]["init_args"] = {**(recipe["data"].get("init_args") or {}), **(data or {})}
     module = make_data(datamodule_class, recipe["data"], seed)
     images = list(calibration_images(module, samples))
@@ -109,6 +111,7 @@ def convert_run(
         **({"teacher": teacher} if (teacher := twin_teacher(run, recipe)) else {}),
         "accuracy": {"split": "val", **asdict(shares)},
         "layers": [asdict(fit) for fit in fits],
+        "recipe": twin_recipe,
     }
     write_run(Path(target), conversion, recipe, module, record)
     console = Console()

@@ -92,9 +92,19 @@ def test_the_student_is_a_run(converted):
     assert {type(neuron) for neuron in spiking_neurons(load_run(converted)).values()} == {IF}
 
 
-def test_the_student_is_published_and_reported(converted, tmp_path, capsys):
+def test_the_student_is_published_and_reported(twin, converted, tmp_path, capsys):
     main(["test", "--config", str(converted / "config.yaml")])
-    main(["publish", str(converted), str(tmp_path / "spiking_vgg_tiny.converted")])
+    target = tmp_path / "spiking_vgg_tiny.converted"
+    main(["publish", str(converted), str(target)])
+    conversion = json.loads((target / "results.json").read_text())["conversion"]
+    settings = {"method": "ltb", "steps": 8, "samples": 1024, "seed": 0, "source": "twin"}
+    assert conversion.items() >= settings.items()
+    assert not {"layers", "recipe"} & conversion.keys()
+    fitted, published = yaml.safe_load((twin / "config.yaml").read_text()), (target / "recipe.yaml").read_text()
+    assert yaml.safe_load(published)["model"] == fitted["model"], "the recipe trains the twin"
+    assert yaml.safe_load(published)["trainer"]["max_epochs"] == 8
+    assert "\nsnnzoo convert twin converted --method ltb --steps 8" in (target / "README.md").read_text()
+    assert str(twin.parent) not in published + (target / "results.json").read_text()
     main(["verify", f"local-dir:{tmp_path / 'spiking_vgg_tiny.converted'}"])
     assert "2 spiking layers, none silent" in capsys.readouterr().out
     main(["report", str(converted)])
