@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
@@ -74,6 +75,7 @@ class Trace(TorchFunctionMode):
         super().__init__()
         self.names = {module: name for name, module in model.named_modules()}
         self.running: list[nn.Module] = []
+        self.versions: list[int | None] = []  # of the tensors that the running modules read
         self.signals: dict[int, Signal] = {}
         self.kept: list[Tensor] = []  # every tensor that has a signal, so that no id is used twice
         self.inputs: dict[str, Signal] = {}  # of the activations
@@ -88,9 +90,10 @@ class Trace(TorchFunctionMode):
         trace = cls(model)
         hooks = [module.register_forward_pre_hook(trace.enter) for module in model.modules()]
         hooks += [module.register_forward_hook(trace.leave) for module in model.modules()]
-        trace.give(x, Signal("still"))
         try:
-            with trace:
+            with torch.inference_mode(False), torch.no_grad(), trace:  # tensors of inference mode have no version
+                x = x.clone()
+                trace.give(x, Signal("still"))
                 model(x)
         finally:
             for hook in hooks:
@@ -123,11 +126,15 @@ class Trace(TorchFunctionMode):
     def enter(self, module: nn.Module, args: Any) -> None:
         """A module begins."""
         self.running.append(module)
+        self.versions.append(args[0]._version if args and isinstance(args[0], Tensor) else None)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-        """A module ends; a leaf is one step of the trace, unless it gives what it got."""
+        """A module ends; a leaf is one step of the trace, unless it gives what it got, unchanged."""
         self.running.pop()
-        if is_leaf(module) and args and isinstance(out, Tensor) and out is not args[0]:
+        version = self.versions.pop()
+        if not (is_leaf(module) and args and isinstance(out, Tensor)):
+            return
+        if out is not args[0] or out._version != version:
             self.give(out, self.through_module(module, self.names[module], args[0]))
 
     def through_module(self, module: nn.Module, name: str, x: Tensor) -> Signal | None:
@@ -162,11 +169,16 @@ class Trace(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """A function outside of a leaf is a step of the trace, too."""
+        tensors = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in self.signals]
+        versions = [tensor._version for tensor in tensors]
         out = func(*args, **(kwargs or {}))
+        changed = versions != [tensor._version for tensor in tensors]  # in place
+        new = isinstance(out, Tensor) and not any(out is arg for arg in args)
         inside = bool(self.running) and is_leaf(self.running[-1])
-        read = [self.signals[id(arg)] for arg in args if isinstance(arg, Tensor) and id(arg) in self.signals]
-        if not inside and read and isinstance(out, Tensor) and not any(out is arg for arg in args):
-            self.give(out, self.through_function(getattr(func, "__name__", "").strip("_"), read, args))
+        if tensors and (new or changed) and not inside:
+            read = [self.signals[id(tensor)] for tensor in tensors]
+            signal = self.through_function(getattr(func, "__name__", "").strip("_"), read, args)
+            self.give(out if isinstance(out, Tensor) else tensors[0], signal)
         return out
 
     def through_function(self, name: str, read: list[Signal], args: tuple[Any, ...]) -> Signal:
