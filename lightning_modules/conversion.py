@@ -27,13 +27,11 @@ from torch import Tensor
 import zoo
 from zoo.checkpoint import fingerprint, load_run, read_json, run_checkpoint, run_file
 from zoo.conversion import (
-    METHODS,
     STEPS_SHOWN,
     Accuracies,
     Conversion,
     LayerFit,
     accuracies,
-    activations,
     check_options,
     check_twin,
     convert_with_thresholds,
@@ -89,8 +87,7 @@ def convert_run(
         raise ValueError(f"samples: expected an integer >= 1, found {samples}. About 1,000 images are enough.")
     check_target(Path(target), overwrite)
     ann, recipe = load_run(run), source_recipe(run)
-    check_twin(ann, method)
-    method = method or next(name for name, kind in METHODS.items() if isinstance(activations(ann)[0][1], kind))
+    method = check_twin(ann, method)
     twin_recipe = copy.deepcopy(recipe)
     recipe["data"]["init_args"] = {**(recipe["data"].get("init_args") or {}), **(data or {})}
     module = make_data(datamodule_class, recipe["data"], seed)

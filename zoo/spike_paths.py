@@ -24,7 +24,7 @@ VIEWS = {
     *("flatten", "unflatten", "expand", "reshape", "view", "contiguous", "squeeze", "unsqueeze"),
     *("float", "double", "to"),
 }
-CONVERTIBLE = "Convert a pool_vgg, a spiking_vgg with pool: avg, an MS-ResNet or a spiking_resnet with neuron: relu."
+CONVERTIBLE = "Convert a pool_vgg or a spiking_vgg with pool: avg, an MS-ResNet or a spiking_resnet, with neuron: relu."
 
 
 @dataclass(eq=False)
@@ -54,6 +54,8 @@ class Plan:
         givers: The layer that alone gives a neuron its current, and takes the 1 / theta of the neuron, if one does.
         units: The activation in whose theta the current of a neuron is counted: itself if it has a giver; None if the
             current is that of the twin.
+        max_pools: The max-pools of currents that fluctuate, because spikes lie before them. The maximum of fluctuating
+            currents is above the maximum of their means, so more steps do not bring it nearer to the twin's.
     """
 
     chans: dict[str, int]
@@ -61,6 +63,7 @@ class Plan:
     gives: dict[str, str]
     givers: dict[str, str]
     units: dict[str, str | None]
+    max_pools: list[str]
 
     @property
     def absorbed(self) -> bool:
@@ -81,6 +84,7 @@ class Trace(TorchFunctionMode):
         self.inputs: dict[str, Signal] = {}  # of the activations
         self.chans: dict[str, int] = {}
         self.reads: dict[str, str] = {}
+        self.max_pools: list[str] = []
         self.sums: list[tuple[str, str]] = []  # (giver, unit): what adds to spikes must be counted in their theta
         self.readers: Counter[str] = Counter()  # of what a layer gave
 
@@ -121,7 +125,7 @@ class Trace(TorchFunctionMode):
                 gives[giver], givers[name], units[name] = name, giver, name
             else:
                 units[name] = signal.unit
-        return Plan(self.chans, self.reads, gives, givers, units)
+        return Plan(self.chans, self.reads, gives, givers, units, self.max_pools)
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """A module begins."""
@@ -201,7 +205,7 @@ class Trace(TorchFunctionMode):
         raise ValueError(f"{where} computes {name} of {read[0].kind}, which has no spiking counterpart. {CONVERTIBLE}")
 
     def maximum(self, signal: Signal, where: str) -> Signal:
-        """A max-pool, of currents only.
+        """A max-pool, of currents only. A current that is still is constant, so its maximum is exact.
 
         Raises:
             ValueError: If it reads spikes.
@@ -209,9 +213,10 @@ class Trace(TorchFunctionMode):
         if signal.kind == "spikes":
             raise ValueError(
                 f"{where} is a max-pool behind {signal.unit}: the maximum of spikes is not the spikes of a maximum. "
-                "Use pool: avg (spiking_vgg), or a student that pools before its neurons (pool_vgg_s), and train the "
-                "twin again."
+                "Use pool: avg (spiking_vgg), or a student that pools before its neurons (pool_vgg_s with pool: avg), "
+                "and train the twin again."
             )
+        self.max_pools.append(where)
         return Signal(signal.kind, signal.unit)
 
     def add(self, a: Signal, b: Signal, where: str) -> Signal:

@@ -135,6 +135,24 @@ def test_what_comes_before_the_first_spike_may_be_anything():
         assert Trace.of(net.eval(), torch.randn(1, 2, 3, 8, 8)).plan().absorbed
 
 
+def test_max_pools_of_currents_that_fluctuate():
+    """The current of the stem's pool is constant."""
+    net = Net(Frames(nn.Conv2d(4, 4, 1), nn.MaxPool2d(2)))
+    net.conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
+    with torch.no_grad():
+        assert Trace.of(net.eval(), torch.randn(1, 2, 3, 8, 8)).plan().max_pools == ["body.layers.1"]
+    body = nn.Sequential(Frames(nn.Conv2d(4, 4, 1)), Function(lambda x: F.max_pool2d(x.flatten(0, 1), 2)))
+    assert trace(body).plan().max_pools == ["body.1"]
+
+
+def test_the_max_pools_of_a_max_resnet():
+    model = zoo.create_model("max_resnet_tiny", neuron="relu", num_steps=1).eval()
+    with torch.no_grad():
+        pools = Trace.of(model, torch.randn(1, 2, 3, 16, 16)).plan().max_pools
+    assert pools
+    assert pools == [name for name, module in model.named_modules() if isinstance(module, nn.MaxPool2d)]
+
+
 def test_constants_keep_the_unit():
     assert trace(nn.Sequential(Function(lambda x: x / 9), Frames(nn.Conv2d(4, 4, 1)))).plan().reads == {
         "body.1.layers.0": "act"
