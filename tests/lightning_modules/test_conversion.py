@@ -11,6 +11,7 @@ import yaml
 import zoo
 from cli import main
 from datamodules import DigitsDataModule
+from lightning_modules.conversion import twin_teacher
 from zoo.checkpoint import fingerprint, load_run, run_results
 from zoo.model import spiking_neurons
 from zoo.neurons import IF, UnitIF
@@ -176,6 +177,16 @@ def test_licence_and_teacher_of_the_twin_are_kept(twin, tmp_path):
         assert kept[key] == expected[key], key
     assert kept["license"] == "cc-by-nc-4.0"
     assert json.loads((target / "conversion.json").read_text())["teacher"] == teacher
+
+
+def test_the_teacher_of_an_untested_twin_is_named(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    for init, expected in (
+        ({"student": "pool_vgg_s", "teacher": "a.b"}, {"name": "a.b"}),
+        ({"model": "pool_vgg_s"}, {}),
+    ):
+        assert twin_teacher(str(tmp_path), {"model": {"init_args": init}}) == expected
 
 
 def test_the_images_are_neither_augmented_nor_of_another_split(twin, tmp_path, monkeypatch):
