@@ -7,6 +7,7 @@
 Thresholds and corrections come from training images without augmentation, accuracies from the validation split.
 """
 
+import copy
 import logging
 import shutil
 import tempfile
@@ -24,15 +25,13 @@ from rich.table import Table
 from torch import Tensor
 
 import zoo
-from zoo.checkpoint import load_run, run_checkpoint, run_file
+from zoo.checkpoint import fingerprint, load_run, read_json, run_checkpoint, run_file
 from zoo.conversion import (
-    METHODS,
     STEPS_SHOWN,
     Accuracies,
     Conversion,
     LayerFit,
     accuracies,
-    activations,
     check_options,
     check_twin,
     convert_with_thresholds,
@@ -88,8 +87,8 @@ def convert_run(
         raise ValueError(f"samples: expected an integer >= 1, found {samples}. About 1,000 images are enough.")
     check_target(Path(target), overwrite)
     ann, recipe = load_run(run), source_recipe(run)
-    check_twin(ann, method)
-    method = method or next(name for name, kind in METHODS.items() if isinstance(activations(ann)[0][1], kind))
+    method = check_twin(ann, method)
+    twin_recipe = copy.deepcopy(recipe)
     recipe["data"]["init_args"] = {**(recipe["data"].get("init_args") or {}), **(data or {})}
     module = make_data(datamodule_class, recipe["data"], seed)
     images = list(calibration_images(module, samples))
@@ -106,8 +105,10 @@ def convert_run(
         "student": zoo.describe(conversion.student)["architecture"],
         **how,
         "samples": sum(x.shape[1] for x in images),
+        **({"teacher": teacher} if (teacher := twin_teacher(run, recipe)) else {}),
         "accuracy": {"split": "val", **asdict(shares)},
         "layers": [asdict(fit) for fit in fits],
+        "recipe": twin_recipe,
     }
     write_run(Path(target), conversion, recipe, module, record)
     console = Console()
@@ -122,7 +123,7 @@ def check_target(target: Path, overwrite: bool) -> None:
     """Refuse to write over what is there; only a conversion may be replaced.
 
     Raises:
-        FileExistsError: If the target exists, and overwrite is False or it is no conversion.
+        FileExistsError: If the target exists, and overwrite is False or it is no conversion, or its weights are others.
     """
     if not target.exists():
         return
@@ -132,6 +133,11 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise FileExistsError(
             f"{target} was not written by snnzoo convert: it has no conversion.json, so --overwrite does not replace "
             "it. Choose another directory."
+        )
+    if read_json(target / "conversion.json").get("checkpoint") != fingerprint(run_checkpoint(target)):
+        raise FileExistsError(
+            f"{target} holds other weights than its conversion.json describes, so --overwrite does not replace it. "
+            "Choose another directory."
         )
 
 
@@ -149,6 +155,13 @@ def source_recipe(run: str) -> dict[str, Any]:
         )
     recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return recipe
+
+
+def twin_teacher(run: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Name, architecture and licence of the teacher of a twin; of an untested twin the name only; empty without one."""
+    file, name = run_file(run, "results.json"), (recipe["model"].get("init_args") or {}).get("teacher")
+    facts = (read_json(file).get("teacher") if file else None) or ({"name": name} if name else {})
+    return {key: value for key, value in facts.items() if key != "measurement"}
 
 
 def make_data(datamodule_class: type, config: Mapping[str, Any], seed: int) -> Any:
@@ -194,7 +207,7 @@ def write_run(
     student_recipe = {
         "seed_everything": recipe.get("seed_everything", 0),
         "run": str(target),
-        "model": {"class_path": "ClassificationModule", "init_args": own},
+        "model": {"class_path": "lightning_modules.ClassificationModule", "init_args": own},
         "data": recipe["data"],
         "trainer": recipe.get("trainer") or {},
     }
@@ -206,7 +219,7 @@ def write_run(
         save_checkpoint(best, conversion, about["architecture"], args, module)
         shutil.copy(best, best.with_name("last.ckpt"))
         (stage / "config.yaml").write_text(yaml.safe_dump(student_recipe, sort_keys=False), encoding="utf-8")
-        write_json(stage / "conversion.json", dict(record))
+        write_json(stage / "conversion.json", {**record, "checkpoint": fingerprint(best)})
         replace_directory(stage, target)
 
 
@@ -220,6 +233,7 @@ def save_checkpoint(path: Path, conversion: Conversion, architecture: str, args:
         input_cfg=module.input_cfg,
         model_args=args,
     )
+    trained.model.pretrained_cfg.update({**conversion.student.pretrained_cfg, **module.input_cfg})
     trained.model.load_state_dict(conversion.student.state_dict())
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no list of devices, no advertisements
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)

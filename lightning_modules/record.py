@@ -87,7 +87,7 @@ def past_of(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     A checkpoint of an earlier version holds neither. Its recipe is the `config.yaml` of the run that it lies in.
 
     Raises:
-        ValueError: If the recipe is nowhere.
+        ValueError: If the recipe is nowhere, or the checkpoint has no state of an optimiser.
     """
     past = dict(checkpoint.get("run", {}))
     recipe = read_recipe(past["recipe"]) if "recipe" in past else recipe_beside(path)
@@ -97,7 +97,17 @@ def past_of(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             f"Start a new run from its weights instead: --model.model {path} (a distilled student: --model.student), "
             "without --ckpt_path."
         )
+    if "optimizer_states" not in checkpoint:
+        raise ValueError(
+            f"{path} holds weights only, and a training goes on with the state of its optimiser. Start a new run from "
+            f"them: --model.{network_option(recipe)} {path} --run NEW, without --ckpt_path."
+        )
     return past | {"recipe": recipe}
+
+
+def network_option(recipe: Mapping[str, Any]) -> str:
+    """The argument of a recipe's module that names the network to train."""
+    return "student" if "student" in ((recipe.get("model") or {}).get("init_args") or {}) else "model"
 
 
 def recipe_beside(path: Path) -> dict[str, Any]:
@@ -127,10 +137,9 @@ def refuse_another_recipe(path: Path, recorded: Mapping[str, Any], asked: Mappin
     named = "; ".join(f"{shown(key)}: expected {old}, found {new}" for key, old, new in changes)
     held = not forbidden_changes(recorded, recipe_beside(path))  # and not edited, say
     how = f": --config {run_file(path, 'config.yaml')} --ckpt_path {path}" if held else ", with the values expected"
-    student = "student" if "student" in (asked["model"].get("init_args") or {}) else "model"
     raise ValueError(
         f"{path} was trained by another recipe. {named}. Go on by the recorded recipe{how}. "
-        f"Or start a new run from its weights: --model.{student} {path} --run NEW, without --ckpt_path."
+        f"Or start a new run from its weights: --model.{network_option(asked)} {path} --run NEW, without --ckpt_path."
     )
 
 
@@ -203,8 +212,8 @@ MEND = {
 class RunRecord(Callback):
     """Writes the recipe of a `fit` to `RUN/config.yaml` and to every checkpoint.
 
-    Nothing in the directory is touched before the training begins, with its checkpoint loaded. Then the results of the
-    weights before this fit go, and all of a run that is replaced.
+    Nothing in the directory is touched before the training begins, with its checkpoint loaded. Then what was
+    recorded about the weights before this fit goes, and all of a run that is replaced.
 
     Args:
         run: The directory of the run.
@@ -243,7 +252,8 @@ class RunRecord(Callback):
             return
         if self.replace:
             self.clear(Path(log or ""))
-        (self.run / "results.json").unlink(missing_ok=True)
+        for name in ("results.json", "conversion.json"):
+            (self.run / name).unlink(missing_ok=True)
         write_recipe(self.run / "config.yaml", self.recipe)
 
     def clear(self, log: Path) -> None:

@@ -181,12 +181,14 @@ def assumption(measurement: Mapping[str, Any]) -> str:
 
 def teacher(results: Mapping[str, Any]) -> str:
     """Where the knowledge came from, and whether its licence allows commercial use."""
-    facts = results.get("teacher")
+    own, of_twin = results.get("teacher"), results.get("conversion", {}).get("teacher")
+    facts = own or of_twin
     if not facts:
         return ""
     name = facts.get("architecture") or facts.get("name") or "a teacher without a name"
     licence = facts.get("license")
-    text = f"## Teacher\n\nDistilled from `{name}`, licence: {licence or 'not stated'}."
+    who = "Distilled" if own else "Its ANN twin was distilled"
+    text = f"## Teacher\n\n{who} from `{name}`, licence: {licence or 'not stated'}."
     if licence and "nc" in str(licence).lower().replace("_", "-").split("-"):
         text += " **The teacher's licence forbids commercial use; treat this student the same way.**"
     return text
@@ -210,8 +212,25 @@ def reproduce(results: Mapping[str, Any], recipe: bool) -> str:
     """How it was made."""
     made_by = {"seed": results["seed"]} if "seed" in results else {}
     facts = ", ".join(f"{key} {value}" for key, value in {**made_by, **results.get("versions", {})}.items())
+    how = "The whole recipe is `recipe.yaml`: `snnzoo fit --config recipe.yaml`."
+    if conversion := results.get("conversion"):
+        how = converted(conversion)
     lines = [
-        "The whole recipe is `recipe.yaml`: `snnzoo fit --config recipe.yaml`." if recipe else "",
+        how if recipe else "",
         f"Measured with {facts}." if facts else "",
     ]
     return "\n\n".join(filter(None, ["## Recipe", *lines])) if any(lines) else ""
+
+
+def converted(conversion: Mapping[str, Any]) -> str:
+    """The two commands that train the twin and convert it."""
+    source = str(conversion["source"])
+    run = f"twin/checkpoints/{source}" if source.endswith(".ckpt") else "twin"
+    keys = ("method", "steps", "calibrate", "start", "percentile", "samples", "seed")
+    options = " ".join(f"--{key} {conversion[key]}" for key in keys if key in conversion)
+    return f"""Converted from its ANN twin `{conversion["architecture"]}`, which `recipe.yaml` trains:
+
+```
+snnzoo fit --config recipe.yaml --run twin
+snnzoo convert {run} converted {options}
+```"""

@@ -236,6 +236,15 @@ def run_results(source: str | Path) -> dict[str, Any]:
     return results
 
 
+def run_conversion(source: str | Path) -> dict[str, Any]:
+    """How `snnzoo convert` made the weights of a run: its `conversion.json` without the layers; empty if it did not."""
+    file = run_file(source, "conversion.json")
+    record = read_json(file) if file else {}
+    if record.pop("checkpoint", None) != fingerprint(run_checkpoint(source)):
+        return {}
+    return {key: value for key, value in record.items() if key != "layers"}
+
+
 def kept_images(source: str | Path) -> Tensor | None:
     """The test images that a tested run kept, [T, N, C, H, W]."""
     path = run_file(source, "golden_input.safetensors")

@@ -18,6 +18,7 @@ must give the logits of its twin.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,7 +67,8 @@ def convert(
     """The spiking student of an ANN twin: the same architecture, soft-reset IF neurons, binary spikes.
 
     Args:
-        ann: A twin, such as `pool_vgg_s`, or `spiking_vgg11` made with neuron="relu", pool="avg". It is left as it is.
+        ann: A twin, such as `pool_vgg_s` with pool="avg", or `spiking_vgg11` with neuron="relu", pool="avg". It is left
+            as it is.
         batches: Training images without labels and augmentation, [N, C, H, W] each; about 1,000 in all.
         method: Of the thresholds. "qcfs": the learned step, for a twin of `QCFS`. "ltb" (local threshold balancing):
             one for each channel, theta += 2 mean(relu(x - theta)) batch after batch, for a twin of `ReLU`.
@@ -103,13 +105,13 @@ def convert_with_thresholds(
 ) -> Conversion:
     """What `convert` does, and the thresholds that it found."""
     check_options(method, steps, calibrate, start, percentile)
-    check_twin(ann, method)
-    method = method or next(name for name, kind in METHODS.items() if isinstance(activations(ann)[0][1], kind))
+    method = check_twin(ann, method)
     images = [still(x, ann) for x in batches]
     if not images:
         raise ValueError("batches is empty: thresholds are read from data. Give about 1,000 training images.")
     with torch.no_grad(), evaluating(ann):
         plan = Trace.of(ann, images[0][:, :2]).plan()
+        warn_of_max_pools(plan)
         thresholds = find_thresholds(ann, plan, images, method, percentile)
         student = build_student(ann, plan, steps, calibrate == "potential", 0.5 if start == "potential" else 0.0)
         absorb(student, plan, thresholds)
@@ -154,13 +156,16 @@ def activations(model: nn.Module) -> list[tuple[str, Activation]]:
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Activation)]
 
 
-def check_twin(ann: nn.Module, method: str | None) -> None:
+def check_twin(ann: nn.Module, method: str | None) -> str:
     """Refuse what is not an ANN twin, or the twin of another method.
+
+    Returns:
+        The method; if it is None, the first one that takes the activation of the twin.
 
     Raises:
         ValueError: If it is not.
     """
-    twin = "pool_vgg_s, or a student such as spiking_vgg11 with neuron: relu and pool: avg"
+    twin = "pool_vgg_s with pool: avg, or a student such as spiking_vgg11 with neuron: relu and pool: avg"
     if not isinstance(ann, SpikingModel):
         name = getattr(ann, "pretrained_cfg", {}).get("architecture", type(ann).__name__)
         other = next((f" Its layer {n} is {type(m).__name__}." for n, m in ann.named_modules() if is_nonlinear(m)), "")
@@ -169,16 +174,28 @@ def check_twin(ann: nn.Module, method: str | None) -> None:
         raise ValueError(f"{name} is {type(neuron).__name__}, which spikes already. Convert its twin: {twin}.")
     if not has_activations(ann):
         raise ValueError(f"{type(ann).__name__} has no activations in the place of neurons. Convert a twin: {twin}.")
-    if (kind := METHODS.get(method or "")) is None:
-        kind = type(activations(ann)[0][1])
+    first = activations(ann)[0][1]
+    method = method or next(name for name, kind in METHODS.items() if isinstance(first, kind))
+    kind = METHODS[method]
     for name, module in activations(ann):
         if not isinstance(module, kind):
             fitting = [known for known, of in METHODS.items() if isinstance(module, of)]
             raise ValueError(
-                f"{method or 'A conversion'} takes thresholds from {kind.__name__} activations, found "
+                f"{method} takes thresholds from {kind.__name__} activations, found "
                 f"{type(module).__name__} at {name}. Choose method {' or '.join(fitting)}, or train a twin with "
                 f"neuron: {kind.__name__.lower()}."
             )
+    return method
+
+
+def warn_of_max_pools(plan: Plan) -> None:
+    """Warn of max-pools that read fluctuating currents; `check_absorbed` feeds means, so it cannot see them."""
+    if plan.max_pools:
+        warnings.warn(
+            f"{', '.join(plan.max_pools)}: the maximum of currents that fluctuate is too high at any T, so the error "
+            "of a max-pool does not shrink with T. Train the twin with pool: avg, or convert another architecture.",
+            stacklevel=4,
+        )
 
 
 def is_nonlinear(module: nn.Module) -> bool:
@@ -306,7 +323,7 @@ def build_student(ann: SpikingModel, plan: Plan, steps: int, own_starts: bool, v
     name = f"spiking_{name}" if timm.is_model(f"spiking_{name}") else name
     student = build(name, **{**about["model_args"], "neuron": spec, "num_steps": steps})
     student.pretrained_cfg.update(about["pretrained_cfg"])
-    own = {f"{name}.{key}" for name, module in activations(ann) for key in module.state_dict()}
+    own = {f"{layer}.{key}" for layer, module in activations(ann) for key in module.state_dict()}
     weights = {key: value for key, value in ann.state_dict().items() if key not in own}
     neurons = {key: value for key, value in student.state_dict().items() if key.rpartition(".")[0] in plan.chans}
     student.load_state_dict(weights | neurons)
@@ -351,6 +368,7 @@ def check_absorbed(
     mean.num_steps = 1
 
     def clip(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
+        # Not `out`: the rounding of QCFS could hide an error.
         return torch.minimum(args[0].clamp(min=0), over_units(thresholds[name], out))
 
     def rate(name: str, neuron: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
@@ -358,10 +376,7 @@ def check_absorbed(
         current = args[0] * (over_units(thresholds[unit], out) if unit else 1)
         return torch.minimum(current.clamp(min=0), theta) / theta
 
-    with (
-        watching(twin, plan.chans, clip),
-        watching(mean, plan.chans, rate),
-    ):  # a step of QCFS could hide behind rounding
+    with watching(twin, plan.chans, clip), watching(mean, plan.chans, rate):
         found, expected = mean(x.double()), twin(x.double())
     if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * max(expected.abs().max().item(), 1e-12)):
         raise ValueError(f"{type(ann).__name__} passes spikes on in a way that conversion does not know. {CONVERTIBLE}")

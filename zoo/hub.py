@@ -7,8 +7,8 @@ A published checkpoint is a directory or a Hub repository of exactly these files
     golden.safetensors    "input" [N, C, H, W] or [T, N, C, H, W] and the "logits" [N, K] it gives
     manifest.json         size and sha256 of every other file
     README.md             the card, written from measurements
-    recipe.yaml           the recipe of the run (if it came from one)
-    results.json          the measured numbers (if the run was tested)
+    recipe.yaml           the recipe of the run (if it came from one); of a converted student, the recipe of its twin
+    results.json          the measured numbers (if the run was tested); of a converted student, also its conversion
 
 A registry is a directory of such directories, named `architecture.tag`, or the Hub. `zoo/pretrained/` is the registry
 shipped with the code. The manifest lies beside the files, so it shows damage, not a dishonest publisher: pin a Hub
@@ -55,6 +55,7 @@ from .checkpoint import (
     noise_input,
     read_json,
     read_tensors,
+    run_conversion,
     run_file,
     run_results,
     write_json,
@@ -246,8 +247,12 @@ def publish(
         stage.mkdir()
         if not isinstance(source, nn.Module):
             golden_input = kept_images(source) if golden_input is None else golden_input
-            if recipe := run_file(source, "config.yaml"):
-                write_recipe(recipe, stage / "recipe.yaml")
+            if conversion := run_conversion(source):
+                write_recipe(conversion.pop("recipe"), stage / "recipe.yaml")
+                conversion["source"] = Path(conversion["source"]).name
+                results = {**(results or {}), "conversion": without_folders(conversion)}
+            elif file := run_file(source, "config.yaml"):
+                write_recipe(yaml.safe_load(file.read_text(encoding="utf-8")), stage / "recipe.yaml")
         write_checkpoint(model, stage, name, golden_input, dict(results or {}))
         check_outputs(name, stage)
         if to_hub:
@@ -273,10 +278,9 @@ def write_checkpoint(model: Network, stage: Path, name: str, x: Tensor | None, r
     write_json(stage / "manifest.json", {"files": files})
 
 
-def write_recipe(run: Path, target: Path) -> None:
-    """Copy the recipe of a run; of a path of this machine, only the last part is anyone's business."""
-    recipe = without_folders(yaml.safe_load(run.read_text(encoding="utf-8")))
-    target.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+def write_recipe(recipe: Mapping[str, Any], target: Path) -> None:
+    """Write the recipe of a run, absolute paths in it reduced to their last part."""
+    target.write_text(yaml.safe_dump(without_folders(recipe), sort_keys=False), encoding="utf-8")
 
 
 def without_folders(value: Any) -> Any:

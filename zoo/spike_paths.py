@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
@@ -23,7 +24,7 @@ VIEWS = {
     *("flatten", "unflatten", "expand", "reshape", "view", "contiguous", "squeeze", "unsqueeze"),
     *("float", "double", "to"),
 }
-CONVERTIBLE = "Convert a pool_vgg, a spiking_vgg with pool: avg, an MS-ResNet or a spiking_resnet with neuron: relu."
+CONVERTIBLE = "Convert a pool_vgg or a spiking_vgg with pool: avg, an MS-ResNet or a spiking_resnet, with neuron: relu."
 
 
 @dataclass(eq=False)
@@ -53,6 +54,8 @@ class Plan:
         givers: The layer that alone gives a neuron its current, and takes the 1 / theta of the neuron, if one does.
         units: The activation in whose theta the current of a neuron is counted: itself if it has a giver; None if the
             current is that of the twin.
+        max_pools: The max-pools of currents that fluctuate, because spikes lie before them. The maximum of fluctuating
+            currents is above the maximum of their means, so more steps do not bring it nearer to the twin's.
     """
 
     chans: dict[str, int]
@@ -60,6 +63,7 @@ class Plan:
     gives: dict[str, str]
     givers: dict[str, str]
     units: dict[str, str | None]
+    max_pools: list[str]
 
     @property
     def absorbed(self) -> bool:
@@ -74,11 +78,13 @@ class Trace(TorchFunctionMode):
         super().__init__()
         self.names = {module: name for name, module in model.named_modules()}
         self.running: list[nn.Module] = []
+        self.versions: list[int | None] = []  # of the tensors that the running modules read
         self.signals: dict[int, Signal] = {}
         self.kept: list[Tensor] = []  # every tensor that has a signal, so that no id is used twice
         self.inputs: dict[str, Signal] = {}  # of the activations
         self.chans: dict[str, int] = {}
         self.reads: dict[str, str] = {}
+        self.max_pools: list[str] = []
         self.sums: list[tuple[str, str]] = []  # (giver, unit): what adds to spikes must be counted in their theta
         self.readers: Counter[str] = Counter()  # of what a layer gave
 
@@ -88,9 +94,10 @@ class Trace(TorchFunctionMode):
         trace = cls(model)
         hooks = [module.register_forward_pre_hook(trace.enter) for module in model.modules()]
         hooks += [module.register_forward_hook(trace.leave) for module in model.modules()]
-        trace.give(x, Signal("still"))
         try:
-            with trace:
+            with torch.inference_mode(False), torch.no_grad(), trace:  # tensors of inference mode have no version
+                x = x.clone()
+                trace.give(x, Signal("still"))
                 model(x)
         finally:
             for hook in hooks:
@@ -118,16 +125,20 @@ class Trace(TorchFunctionMode):
                 gives[giver], givers[name], units[name] = name, giver, name
             else:
                 units[name] = signal.unit
-        return Plan(self.chans, self.reads, gives, givers, units)
+        return Plan(self.chans, self.reads, gives, givers, units, self.max_pools)
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """A module begins."""
         self.running.append(module)
+        self.versions.append(args[0]._version if args and isinstance(args[0], Tensor) else None)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-        """A module ends; a leaf is one step of the trace, unless it gives what it got."""
+        """A module ends; a leaf is one step of the trace, unless it gives what it got, unchanged."""
         self.running.pop()
-        if is_leaf(module) and args and isinstance(out, Tensor) and out is not args[0]:
+        version = self.versions.pop()
+        if not (is_leaf(module) and args and isinstance(out, Tensor)):
+            return
+        if out is not args[0] or out._version != version:
             self.give(out, self.through_module(module, self.names[module], args[0]))
 
     def through_module(self, module: nn.Module, name: str, x: Tensor) -> Signal | None:
@@ -162,11 +173,16 @@ class Trace(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """A function outside of a leaf is a step of the trace, too."""
+        tensors = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in self.signals]
+        versions = [tensor._version for tensor in tensors]
         out = func(*args, **(kwargs or {}))
+        changed = versions != [tensor._version for tensor in tensors]  # in place
+        new = isinstance(out, Tensor) and not any(out is arg for arg in args)
         inside = bool(self.running) and is_leaf(self.running[-1])
-        read = [self.signals[id(arg)] for arg in args if isinstance(arg, Tensor) and id(arg) in self.signals]
-        if not inside and read and isinstance(out, Tensor) and not any(out is arg for arg in args):
-            self.give(out, self.through_function(getattr(func, "__name__", "").strip("_"), read, args))
+        if tensors and (new or changed) and not inside:
+            read = [self.signals[id(tensor)] for tensor in tensors]
+            signal = self.through_function(getattr(func, "__name__", "").strip("_"), read, args)
+            self.give(out if isinstance(out, Tensor) else tensors[0], signal)
         return out
 
     def through_function(self, name: str, read: list[Signal], args: tuple[Any, ...]) -> Signal:
@@ -189,7 +205,7 @@ class Trace(TorchFunctionMode):
         raise ValueError(f"{where} computes {name} of {read[0].kind}, which has no spiking counterpart. {CONVERTIBLE}")
 
     def maximum(self, signal: Signal, where: str) -> Signal:
-        """A max-pool, of currents only.
+        """A max-pool, of currents only. A current that is still is constant, so its maximum is exact.
 
         Raises:
             ValueError: If it reads spikes.
@@ -197,9 +213,10 @@ class Trace(TorchFunctionMode):
         if signal.kind == "spikes":
             raise ValueError(
                 f"{where} is a max-pool behind {signal.unit}: the maximum of spikes is not the spikes of a maximum. "
-                "Use pool: avg (spiking_vgg), or a student that pools before its neurons (pool_vgg_s), and train the "
-                "twin again."
+                "Use pool: avg (spiking_vgg), or a student that pools before its neurons (pool_vgg_s with pool: avg), "
+                "and train the twin again."
             )
+        self.max_pools.append(where)
         return Signal(signal.kind, signal.unit)
 
     def add(self, a: Signal, b: Signal, where: str) -> Signal:

@@ -1,6 +1,7 @@
 """From a twin trained on the digits to a student that is tested, published, reported and distilled from its twin."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import yaml
 import zoo
 from cli import main
 from datamodules import DigitsDataModule
-from zoo.checkpoint import load_run, run_results
+from lightning_modules.conversion import twin_teacher
+from zoo.checkpoint import fingerprint, load_run, run_results
 from zoo.model import spiking_neurons
 from zoo.neurons import IF, UnitIF
 
@@ -79,6 +81,7 @@ def test_the_student_is_a_run(converted):
     """Its recipe names the data as they were read; Lightning loads its checkpoint strictly."""
     recipe = yaml.safe_load((converted / "config.yaml").read_text())
     assert recipe["run"] == str(converted)
+    assert recipe["model"]["class_path"] == "lightning_modules.ClassificationModule", "as fit records it"
     assert recipe["data"]["init_args"]["batch_size"] == 100
     main(["test", "--config", str(converted / "config.yaml")])
     results = run_results(converted)
@@ -90,9 +93,19 @@ def test_the_student_is_a_run(converted):
     assert {type(neuron) for neuron in spiking_neurons(load_run(converted)).values()} == {IF}
 
 
-def test_the_student_is_published_and_reported(converted, tmp_path, capsys):
+def test_the_student_is_published_and_reported(twin, converted, tmp_path, capsys):
     main(["test", "--config", str(converted / "config.yaml")])
-    main(["publish", str(converted), str(tmp_path / "spiking_vgg_tiny.converted")])
+    target = tmp_path / "spiking_vgg_tiny.converted"
+    main(["publish", str(converted), str(target)])
+    conversion = json.loads((target / "results.json").read_text())["conversion"]
+    settings = {"method": "ltb", "steps": 8, "samples": 1024, "seed": 0, "source": "twin"}
+    assert conversion.items() >= settings.items()
+    assert not {"layers", "recipe"} & conversion.keys()
+    fitted, published = yaml.safe_load((twin / "config.yaml").read_text()), (target / "recipe.yaml").read_text()
+    assert yaml.safe_load(published)["model"] == fitted["model"], "the recipe trains the twin"
+    assert yaml.safe_load(published)["trainer"]["max_epochs"] == 8
+    assert "\nsnnzoo convert twin converted --method ltb --steps 8" in (target / "README.md").read_text()
+    assert str(twin.parent) not in published + (target / "results.json").read_text()
     main(["verify", f"local-dir:{tmp_path / 'spiking_vgg_tiny.converted'}"])
     assert "2 spiking layers, none silent" in capsys.readouterr().out
     main(["report", str(converted)])
@@ -140,7 +153,7 @@ def test_every_kind_of_conversion_is_a_run(twin, tmp_path, options, neuron):
 
 
 def test_a_twin_of_its_own_name_becomes_the_student_of_the_other(tmp_path):
-    init = RECIPE["model"]["init_args"] | {"model": "pool_vgg_tiny", "model_args": {"neuron": "qcfs"}}
+    init = RECIPE["model"]["init_args"] | {"model": "pool_vgg_tiny", "model_args": {"neuron": "qcfs", "pool": "avg"}}
     fit(tmp_path / "twin", RECIPE | {"model": {"class_path": "ClassificationModule", "init_args": init}})
     main(["convert", str(tmp_path / "twin"), str(tmp_path / "target"), "--steps", "4"])
     report = json.loads((tmp_path / "target/conversion.json").read_text())
@@ -148,6 +161,32 @@ def test_a_twin_of_its_own_name_becomes_the_student_of_the_other(tmp_path):
     assert report["method"] == "qcfs"
     main(["test", "--config", str(tmp_path / "target/config.yaml")])
     assert run_results(tmp_path / "target")["metrics"]["acc"] > 0.5
+
+
+def test_licence_and_teacher_of_the_twin_are_kept(twin, tmp_path):
+    run, target = tmp_path / "twin", tmp_path / "target"
+    shutil.copytree(twin, run)
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["zoo"]["pretrained_cfg"] |= {"license": "cc-by-nc-4.0"}
+    torch.save(checkpoint, run / "checkpoints/best.ckpt")
+    teacher = {"name": "runs/teacher", "architecture": "resnet18", "license": "cc-by-nc-4.0"}
+    (run / "results.json").write_text(json.dumps({"teacher": teacher | {"measurement": {"macs": 1}}}))
+    main(["convert", str(run), str(target), "--samples", "50", "--steps", "2"])
+    kept, expected = (load_run(path).pretrained_cfg for path in (target, run))
+    for key in ("license", "mean", "std", "label_names", "input_size"):
+        assert kept[key] == expected[key], key
+    assert kept["license"] == "cc-by-nc-4.0"
+    assert json.loads((target / "conversion.json").read_text())["teacher"] == teacher
+
+
+def test_the_teacher_of_an_untested_twin_is_named(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    for init, expected in (
+        ({"student": "pool_vgg_s", "teacher": "a.b"}, {"name": "a.b"}),
+        ({"model": "pool_vgg_s"}, {}),
+    ):
+        assert twin_teacher(str(tmp_path), {"model": {"init_args": init}}) == expected
 
 
 def test_the_images_are_neither_augmented_nor_of_another_split(twin, tmp_path, monkeypatch):
@@ -189,6 +228,29 @@ def test_nothing_is_written_over(twin, converted, tmp_path, capsys):
         main(["convert", str(twin), str(target), "--samples", "50", "--steps", steps, "--overwrite"])
     assert load_run(target).num_steps == 3
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_run_that_was_trained_in_the_place_of_a_conversion_stays(twin, converted, tmp_path, capsys):
+    trained, exchanged = tmp_path / "trained", tmp_path / "exchanged"
+    for target in (trained, exchanged):
+        shutil.copytree(converted, target)
+    recipe = yaml.safe_load((converted / "config.yaml").read_text())
+    fit(trained, recipe, "--overwrite", "true", "--trainer.max_epochs", "1")
+    assert not (trained / "conversion.json").exists()
+    shutil.copy(twin / "checkpoints/best.ckpt", exchanged / "checkpoints/best.ckpt")
+    for target, words in ((trained, "was not written by snnzoo convert"), (exchanged, "holds other weights than")):
+        before = fingerprint(target / "checkpoints/best.ckpt")
+        assert words in refused(capsys, twin, target, "--overwrite")
+        assert fingerprint(target / "checkpoints/best.ckpt") == before
+
+
+def test_a_fit_does_not_go_on_from_a_conversion(converted, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(converted / "config.yaml"), "--ckpt_path", "last"])
+    last = converted / "checkpoints/last.ckpt"
+    error = capsys.readouterr().err
+    assert f"{last} holds weights only" in error
+    assert f"--model.model {last} --run NEW" in error
 
 
 def test_an_interrupted_conversion_leaves_what_was_there(twin, tmp_path, monkeypatch):

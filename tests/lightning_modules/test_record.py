@@ -113,9 +113,9 @@ def test_the_recipe_in_a_checkpoint_comes_before_the_one_beside_it(tmp_path):
     path = tmp_path / "checkpoints/last.ckpt"
     path.parent.mkdir()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"seed_everything": 1}))
-    torch.save({"run": {"recipe": yaml.safe_dump(RECIPE), "steps": 600}}, path)
+    torch.save({"run": {"recipe": yaml.safe_dump(RECIPE), "steps": 600}, "optimizer_states": []}, path)
     assert past_of(path, load_checkpoint(path)) == {"recipe": RECIPE, "steps": 600}
-    torch.save({"state_dict": {}}, path)  # of an earlier version
+    torch.save({"state_dict": {}, "optimizer_states": []}, path)  # of an earlier version
     assert past_of(path, load_checkpoint(path)) == {"recipe": {"seed_everything": 1}}
 
 
@@ -137,4 +137,13 @@ def test_a_file_of_something_else_is_named(tmp_path):
 def test_a_checkpoint_without_a_recipe_cannot_go_on(tmp_path, content):
     torch.save(content, path := tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=r"expected a recipe in it, or the config.yaml of its run, found neither"):
+        past_of(path, load_checkpoint(path))
+
+
+@pytest.mark.parametrize(("key", "option"), [("model", "model"), ("student", "student")])
+def test_a_checkpoint_of_weights_only_cannot_go_on(tmp_path, key, option):
+    """The state of the optimiser would begin anew, in the middle of the schedule."""
+    recipe = changed("model.init_args", {key: "sew_resnet_tiny"})
+    torch.save({"state_dict": {}, "run": {"recipe": yaml.safe_dump(recipe)}}, path := tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=rf"holds weights only.*--model\.{option} {path} --run NEW"):
         past_of(path, load_checkpoint(path))

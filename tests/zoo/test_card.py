@@ -124,6 +124,24 @@ def test_the_licence_of_the_teacher(licence, forbidden):
     assert ("forbids commercial use" in card) == forbidden
 
 
+@pytest.mark.parametrize(("source", "run"), [("mine", "twin"), ("last.ckpt", "twin/checkpoints/last.ckpt")])
+def test_a_converted_student_is_made_by_two_commands(results, source, run):
+    how = {"method": "percentile", "steps": 4, "calibrate": "bias", "start": "bias", "percentile": 99.0}
+    conversion = how | {"source": source, "architecture": "pool_vgg_s", "samples": 500, "seed": 3}
+    of_twin = {"architecture": "resnet18", "license": "cc-by-nc-4.0"}
+    conversion |= {"teacher": of_twin}
+    card = write_card("a.b", CONFIG, {**results, "teacher": None, "conversion": conversion}, recipe=True)
+    assert "The whole recipe" not in card
+    assert "Its ANN twin was distilled from `resnet18`, licence: cc-by-nc-4.0." in card
+    assert "forbids commercial use" in card
+    commands = [line for line in card.splitlines() if line.startswith(("snnzoo fit", "snnzoo convert"))]
+    assert commands == [
+        "snnzoo fit --config recipe.yaml --run twin",
+        f"snnzoo convert {run} converted --method percentile --steps 4 --calibrate bias --start bias "
+        "--percentile 99.0 --samples 500 --seed 3",
+    ]
+
+
 def test_many_classes_are_cut():
     many = {**CONFIG["pretrained_cfg"], "label_names": [f"class{number}" for number in range(1000)]}
     card = write_card("a.b", {**CONFIG, "pretrained_cfg": many}, {})

@@ -1,6 +1,7 @@
 """Converted students against slow references: loops that emit theta times a spike through unabsorbed weights."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from zoo.conversion import (
 )
 from zoo.model import silent_layers, spiking_neurons
 from zoo.neurons import IF, QCFS, Activation, UnitIF
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*max-pool:UserWarning")
 
 VGG = {"pool": "avg", "num_steps": 1}
 FAMILIES = {  # twins, and the neuron of their students
@@ -349,6 +352,27 @@ def test_more_steps_come_closer_to_the_twin():
             student.num_steps = steps
             distances.append((student(x) - ann(x)).norm())
     assert distances[0] > 1.5 * distances[1] > 2.2 * distances[2]
+
+
+def test_a_max_pool_of_currents_is_warned_about_because_more_steps_do_not_help():
+    """The maximum of noisy currents is too high on average, whatever T is; the average is not."""
+
+    def errors(family):
+        ann, x = twin(family)
+        student = convert(ann, [x], method="percentile", percentile=100)
+        found = []
+        with torch.no_grad():
+            for student.num_steps in (4, 64):
+                found.append(((student(x) - ann(x)).norm() / ann(x).norm()).item())
+        return found
+
+    with pytest.warns(UserWarning, match=r"^stages\.1\.0\.pool: .*does not shrink.*pool: avg"):
+        biased = errors("pool_vgg")  # the current of stages.0.0.pool is constant
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        unbiased = errors("pool_vgg_avg")
+    assert unbiased[1] < 0.3 * unbiased[0]
+    assert biased[1] > 10 * unbiased[1]
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------

@@ -68,6 +68,12 @@ class Attention(nn.Module):
         return self.product(x, x.transpose(-2, -1))
 
 
+def clear_a_corner(x):
+    """A function that changes a tensor and returns nothing."""
+    x[..., 0, 0] = 0
+    return x
+
+
 def trace(body):
     with torch.no_grad():
         return Trace.of(Net(body).eval(), torch.randn(1, 2, 3, 8, 8))
@@ -129,6 +135,24 @@ def test_what_comes_before_the_first_spike_may_be_anything():
         assert Trace.of(net.eval(), torch.randn(1, 2, 3, 8, 8)).plan().absorbed
 
 
+def test_max_pools_of_currents_that_fluctuate():
+    """The current of the stem's pool is constant."""
+    net = Net(Frames(nn.Conv2d(4, 4, 1), nn.MaxPool2d(2)))
+    net.conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
+    with torch.no_grad():
+        assert Trace.of(net.eval(), torch.randn(1, 2, 3, 8, 8)).plan().max_pools == ["body.layers.1"]
+    body = nn.Sequential(Frames(nn.Conv2d(4, 4, 1)), Function(lambda x: F.max_pool2d(x.flatten(0, 1), 2)))
+    assert trace(body).plan().max_pools == ["body.1"]
+
+
+def test_the_max_pools_of_a_max_resnet():
+    model = zoo.create_model("max_resnet_tiny", neuron="relu", num_steps=1).eval()
+    with torch.no_grad():
+        pools = Trace.of(model, torch.randn(1, 2, 3, 16, 16)).plan().max_pools
+    assert pools
+    assert pools == [name for name, module in model.named_modules() if isinstance(module, nn.MaxPool2d)]
+
+
 def test_constants_keep_the_unit():
     assert trace(nn.Sequential(Function(lambda x: x / 9), Frames(nn.Conv2d(4, 4, 1)))).plan().reads == {
         "body.1.layers.0": "act"
@@ -149,6 +173,12 @@ def test_constants_keep_the_unit():
         (Attention(), r"body computes transpose of spikes"),
         (Residual(second()), r"body adds what act and body\.0\.1 give, and a spike of one does not stand"),
         (Function(lambda x: x + 1), "body computes add of spikes"),
+        (Frames(nn.Conv2d(4, 4, 1), nn.ReLU(inplace=True)), r"body\.layers\.1 \(ReLU\) reads current"),
+        (nn.ReLU(inplace=True), r"body \(ReLU\) reads spikes"),
+        (Function(lambda x: x.relu_()), "body computes relu of spikes"),
+        (Function(lambda x: F.relu(x, inplace=True)), "body computes relu of spikes"),
+        (Function(lambda x: x.add_(1)), "body computes add of spikes"),
+        (Function(clear_a_corner), "body computes setitem of spikes"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
@@ -156,6 +186,31 @@ def test_what_has_no_spiking_counterpart_is_refused_by_its_name(body, words):
     with pytest.raises(ValueError, match=words) as error:
         trace(body).plan()
     assert "pool_vgg" in str(error.value)
+
+
+def test_in_place_steps_that_are_linear_or_change_nothing():
+    """x *= 1 / 9; x += what a norm gives; a dropout that is off."""
+
+    class Add(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.drop = Frames(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)), nn.Dropout(0.5, inplace=True)
+
+        def forward(self, x):
+            y = self.norm(x)
+            y += self.drop(x)
+            return y
+
+    body = nn.Sequential(Add(), ReLU(), Function(lambda x: x.mul_(1 / 9)), Frames(nn.Conv2d(4, 4, 1)))
+    plan = trace(body).plan()
+    assert plan.gives == {"bn": "act", "body.0.norm.layers.1": "act"}
+    assert plan.units == {"act": "act", "body.1": "act"}
+    assert plan.reads == {"body.0.norm.layers.0": "act", "body.3.layers.0": "body.1"}
+
+
+def test_a_trace_in_inference_mode():
+    with torch.inference_mode(), pytest.raises(ValueError, match="computes relu of spikes"):
+        Trace.of(Net(Function(torch.relu_)).eval(), torch.randn(1, 2, 3, 8, 8))
 
 
 def test_a_norm_that_is_added_to_spikes_and_read_elsewhere():
