@@ -38,7 +38,6 @@ from rich.table import Table
 from zoo.checkpoint import load_run, read_json, run_checkpoint, run_results
 from zoo.energy import HOROWITZ_45NM, Measurement
 from zoo.model import SpikingModel
-from zoo.neurons import has_activations
 from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
 from .base import ClassifierModule
@@ -260,7 +259,8 @@ class RungCLI(RunCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            if stepless := re.search(r"(\S+) does not take these arguments: .*'num_steps'", str(error)):
+            no_steps = r"(\S+) (does not take these arguments: .*'num_steps'|with activations \(an ANN twin\))"
+            if stepless := re.search(no_steps, str(error)):
                 raise ValueError(f"{stepless[1]} has no time steps; {CHOOSE}") from error
             raise
         refuse_devices(self.trainer)
@@ -311,8 +311,6 @@ def refuse_model(plan: Ladder, module: ClassifierModule) -> None:
     model, last = module.model, plan.steps[-1]
     if not isinstance(model, SpikingModel):
         raise ValueError(f"{type(model).__name__} has no time steps; {CHOOSE}")
-    if has_activations(model):
-        raise ValueError(f"{model.pretrained_cfg['architecture']} with activations has no time steps; {CHOOSE}")
     if model.sequence_ndim == 3:
         raise ValueError(
             f"{model.pretrained_cfg['architecture']} takes spike trains, whose T is that of the data; {CHOOSE}"

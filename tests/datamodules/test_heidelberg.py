@@ -78,7 +78,7 @@ def test_augmentation_is_for_training_and_travels(root):
     train = pickle.loads(pickle.dumps(data.splits["train"]))  # as to a loading process that is spawned
     assert torch.equal(train[9, 1, 0][0], data.splits["train"][9, 1, 0][0])
     assert any(not torch.equal(train[9, 1, 0][0], train[9, seed, 0][0]) for seed in range(2, 5))
-    assert torch.equal(data.splits["val"][3, 1][0], data.splits["val"][3, 2][0])
+    assert torch.equal(data.splits["val"][3, 1, 0][0], data.splits["val"][3, 2, 0][0])
     plain = SHDDataModule(root=str(root), shift_units=40, blend=0.5, augment=False, num_workers=0)
     plain.setup("fit")
     assert torch.equal(plain.splits["train"][9, 1, 0][0], plain.splits["train"][9, 2, 0][0])

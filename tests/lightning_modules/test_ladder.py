@@ -313,7 +313,7 @@ def refused(capsys, run, recipe, *changes):
     [
         ("yin_yang/sum", "eventprop_mlp_200 takes spike trains, whose T is that of the data"),
         ("digits/teacher", "test_resnet has no time steps"),
-        ("digits/twin", "pool_vgg_tiny with activations has no time steps"),
+        ("digits/twin", "pool_vgg_tiny has no time steps"),
     ],
 )
 def test_a_model_without_a_number_of_steps_is_refused(tmp_path, capsys, recipe, words):
