@@ -71,19 +71,14 @@ def augmentation(*parts: dict[str, Any]) -> Any:
     return lambda recipe, _: recipe["data"]["init_args"].update(augmentation=list(parts))
 
 
-def distil(cache: bool) -> Any:
-    """A teacher, whose logits are compared at every step."""
-
-    def change(recipe: dict[str, Any], teacher: str) -> None:
-        recipe["model"]["class_path"] = "DistillationModule"
-        args = recipe["model"]["init_args"]
-        args |= {"student": args.pop("model"), "student_args": args.pop("model_args"), "teacher": teacher}
-        args["objectives"].append({"class_path": "LogitKD", "init_args": {"temperature": 4.0, "per_step": True}})
-        if cache:
-            args["cache_teacher"] = True
-        recipe["data"]["init_args"]["augmentation"] = [REFLECT, {"class_path": "AlternatingFlip"}]
-
-    return change
+def distil(recipe: dict[str, Any], teacher: str) -> None:
+    """A teacher whose logits are cached and compared at every step, with the augmentation that a cache allows."""
+    recipe["model"]["class_path"] = "DistillationModule"
+    args = recipe["model"]["init_args"]
+    args |= {"student": args.pop("model"), "student_args": args.pop("model_args"), "teacher": teacher}
+    args["objectives"].append({"class_path": "LogitKD", "init_args": {"temperature": 4.0, "per_step": True}})
+    args["cache_teacher"] = True
+    recipe["data"]["init_args"]["augmentation"] = [REFLECT, {"class_path": "AlternatingFlip"}]
 
 
 OPTIONS: dict[str, Any] = {
@@ -96,8 +91,7 @@ OPTIONS: dict[str, Any] = {
     "whiten": callback("WhitenStem"),
     "lr_factors": lambda recipe, _: recipe["model"]["init_args"].update(lr_factors={r"\.bn\.bias$": 8.0}),
     "recalibrate": callback("RecalibrateNorms"),
-    "teacher": distil(cache=False),
-    "cached_teacher": distil(cache=True),
+    "cached_teacher": distil,
 }
 
 
