@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv installs in seconds (files are hard links from its cache). If it is missing, pip puts it beside the environment.
 UV = $(shell command -v uv || echo $(VENV)-uv/bin/uv)
-SOURCES := cli.py zoo lightning_modules datamodules benchmarks tests
-
 .PHONY: help install demo wiring test test-slow test-network lint format clean
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

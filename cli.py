@@ -36,7 +36,7 @@ def list_(filter: str = "*", pretrained: bool = False, markdown: bool = False, r
     import zoo
 
     if markdown:
-        from zoo.catalogue import catalogue
+        from zoo.registry.catalogue import catalogue
 
         print(catalogue(zoo.list_models(filter), registry))
         return
@@ -133,8 +133,8 @@ def report(name: str, registry: str | None = None) -> None:
 
     import zoo
     from zoo.energy import Measurement, measure
-    from zoo.hub import recorded_results
     from zoo.model import to_sequence
+    from zoo.registry.hub import recorded_results
 
     architecture = is_architecture(name)
     model = zoo.create_model(name, pretrained=not architecture, registry=registry)
@@ -321,7 +321,7 @@ def events_as(name: str, model: Any, registry: str | None) -> dict[str, Any]:
     """Recordings as a checkpoint knows them: size, and the representation of its recipe."""
     import json
 
-    from zoo.hub import recorded_recipe
+    from zoo.registry.hub import recorded_recipe
 
     settings = recorded_recipe(name, registry).get("data", {}).get("init_args", {})
     known = {"data.representation": json.dumps(settings["representation"])} if settings.get("representation") else {}
@@ -357,8 +357,8 @@ def convert(
         data: Arguments of the data that differ from the twin's recipe: --data.root DATA.
         overwrite: Replace an earlier conversion.
     """
+    from commands.convert import convert_run
     from datamodules import BaseDataModule
-    from lightning_modules.conversion import convert_run
 
     how = (method, steps, calibrate, start, percentile)
     convert_run(BaseDataModule, run, target, *how, samples=samples, seed=seed, data=data, overwrite=overwrite)
@@ -409,7 +409,7 @@ def exit_table(curve: dict[str, list[dict[str, float]]], cost: "Measurement", st
     """Accuracy, mean steps and energy of a student that stops when its score exceeds a threshold, one line for each.
 
     Args:
-        curve: See `lightning_modules.early_exit.ExitCurve`.
+        curve: See `lightning_modules.metrics.exit_curve.ExitCurve`.
         cost: What all steps cost.
         still: Whether the input is a still image, which is encoded once, not at every step.
     """
@@ -466,13 +466,13 @@ def run(command: str, args: Sequence[str]) -> None:
 
         auto_cli(VERBS, args=[command, *spelled_out(VERBS[command], args)], prog="snnzoo")
     elif command == "ladder":
+        from commands.ladder import ladder
         from datamodules import BaseDataModule
-        from lightning_modules.ladder import ladder
 
         ladder(BaseDataModule, args)
     elif command in RUN_COMMANDS:
+        from commands.run import RunCLI
         from datamodules import BaseDataModule
-        from lightning_modules.run import RunCLI
 
         RunCLI(BaseDataModule, [command, *args])
     else:

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
-from lightning_modules.memory import keep_memory
+from commands.memory import keep_memory
 from lightning_modules.objectives import TET
-from lightning_modules.sltt import SLTT
+from lightning_modules.rules.sltt import SLTT
 from zoo.model import Network, Outputs, read, to_sequence
 
 MODELS = ("sew_resnet18_small", "spiking_vgg11")

@@ -6,7 +6,7 @@
 The floor is the least memory traffic that a layer can have, 2.5 copies of its input: read x and write the spikes, then
 read their gradient and x and write the gradient of x. Peers that are not installed are skipped and named:
 `pip install spikingjelly==2.0.0 snntorch==1.0.0 norse==1.1.0`. The allocator keeps its memory, as in a run of ours
-(`lightning_modules/memory.py`), for everyone alike; `SNNZOO_KEEP_MEMORY=0` shows what that is worth.
+(`commands/memory.py`), for everyone alike; `SNNZOO_KEEP_MEMORY=0` shows what that is worth.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_modules.memory import keep_memory
+from commands.memory import keep_memory
 from zoo.neurons import LIF, fused
 
 Layer = Callable[[Tensor], Tensor]

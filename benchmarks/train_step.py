@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import zoo
-from lightning_modules.memory import keep_memory
+from commands.memory import keep_memory
 
 Step = Callable[[], None]
 STEPS, BATCH, CLASSES = 4, 32, 10

@@ -25,7 +25,7 @@ class Cloud(Representation):
         ( x / (W - 1),  y / (H - 1),  (t - t_first) / (t_last - t_first) )
 
     Of more than P events, P are drawn, always the same ones; fewer are followed by rows of -1, the padding of
-    `zoo.event_clouds`. A coordinate without extent (one column, one moment) is 0.
+    `zoo.layers.cloud_encoder`. A coordinate without extent (one column, one moment) is 0.
 
     SpikePoint reads windows of 0.5 s, half of which overlap, and none of fewer than 100 events: `window_ms: 500`,
     `stride_ms: 250`, `min_events: 100` of the DataModule, and `augmentation: [SampleEvents(1024)]` for its random draw.

@@ -2,7 +2,7 @@
 
 from .classification import ClassificationModule
 from .distillation import DistillationModule
-from .language import LanguageModule
-from .places import PlacesModule
+from .tasks.places import PlacesModule
+from .tasks.tokens import LanguageModule
 
 __all__ = ["ClassificationModule", "DistillationModule", "LanguageModule", "PlacesModule"]

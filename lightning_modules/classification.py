@@ -7,9 +7,9 @@ from torch import Tensor
 
 from zoo.model import Network, Outputs
 
-from .base import ClassifierModule, make_network
+from .module import ClassifierModule, make_network
 from .objectives import CrossEntropy, Objective
-from .sltt import SLTT
+from .rules.sltt import SLTT
 
 
 class ClassificationModule(ClassifierModule):

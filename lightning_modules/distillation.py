@@ -14,9 +14,9 @@ from zoo.model import Network, Outputs, SpikingModel, read
 from zoo.teacher import StillModel
 from zoo.transfer import copy_weights, init_from_teacher
 
-from .base import Batch, ClassifierModule, check_input, make_network
+from .module import Batch, ClassifierModule, check_input, make_network
 from .objectives import Objective
-from .sltt import SLTT
+from .rules.sltt import SLTT
 from .teacher_cache import TeacherCache, check_cacheable, make_cache
 
 FIRST_BATCHES = 16  # of the training data, that fit the scale of a teacher's weights to spikes

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"cli", "lightning_modules", "datamodules", "zoo"}
+OURS = {"cli", "commands", "lightning_modules", "datamodules", "zoo"}
 MAY_IMPORT = {
-    "cli": {"lightning_modules", "datamodules", "zoo"},
+    "cli": {"commands", "lightning_modules", "datamodules", "zoo"},
+    "commands": {"lightning_modules", "datamodules", "zoo"},
     "lightning_modules": {"zoo"},
     "datamodules": set(),
     "zoo": set(),
 }
 ONLY_IN = {
-    "lightning": ("cli.py", "lightning_modules/", "datamodules/"),
+    "lightning": ("commands/", "lightning_modules/", "datamodules/"),
     "tonic": ("datamodules/",),
-    "huggingface_hub": ("zoo/hub.py", "zoo/card.py"),
+    "huggingface_hub": ("zoo/registry/hub.py", "zoo/registry/card.py"),
 }
 SOURCES = [ROOT / "cli.py", *(path for room in sorted(OURS - {"cli"}) for path in sorted((ROOT / room).rglob("*.py")))]
 NAMES = [str(path.relative_to(ROOT)) for path in SOURCES]

@@ -9,11 +9,11 @@ K classes. Time comes first: x [T, N, C, H, W], features [T, N, C, H, W], logits
     torch.Size([2, 10])
 """
 
-from .checkpoint import RegistryError, describe, load_run, noise_input
 from .conversion import convert
 from .fold import fold
-from .hub import VerifyReport, create_model, golden_input, list_models, publish, pull, verify
 from .model import Outputs, SpikingModel, read, spiking_neurons
+from .registry.checkpoint import RegistryError, describe, load_run, noise_input
+from .registry.hub import VerifyReport, create_model, golden_input, list_models, publish, pull, verify
 from .transfer import init_from_teacher
 
 __all__ = [

@@ -45,9 +45,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from .delays import DelayedLinear
 from .errors import unknown
-from .layers import MatMul
+from .layers.delayed_linear import DelayedLinear
+from .layers.stateless import MatMul
 from .model import evaluating
 from .neurons import Neuron
 

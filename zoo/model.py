@@ -14,7 +14,7 @@ import torch
 from timm.models._features import FeatureGetterNet, feature_take_indices  # timm gives them no public name
 from torch import Tensor, nn
 
-from .layers import make_classifier
+from .layers.stateless import make_classifier
 from .neurons import Neuron, Stateful
 from .recompute import recompute
 

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from .checkpoint import noise_input
 from .model import Network
 from .neurons import Neuron
+from .registry.checkpoint import noise_input
 
 SYMBOLS = {
     **dict.fromkeys(("add", "iadd", "radd"), "+"),

@@ -2,7 +2,7 @@
 
 from .best_checkpoint import BestCheckpoint
 from .clamp_monitor import ClampMonitor
-from .delays import DelayAnnealing
+from .delay_annealing import DelayAnnealing
 from .ema import EMA
 from .energy_monitor import EnergyMonitor
 from .eventprop_monitor import EventPropMonitor

@@ -10,8 +10,8 @@ from typing import Any
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from zoo.checkpoint import fingerprint, write_tensors
 from zoo.energy import Measurement, OperationCounter
+from zoo.registry.checkpoint import fingerprint, write_tensors
 
 
 class EnergyMonitor(Callback):

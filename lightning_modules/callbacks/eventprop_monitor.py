@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 
-from zoo.eventprop import EventPropLIF
+from zoo.layers.eventprop import EventPropLIF
 
 
 class EventPropMonitor(Callback):

@@ -8,7 +8,7 @@ from lightning import Callback, Trainer
 
 from zoo.model import SpikingModel
 
-from ..base import ClassifierModule
+from ..module import ClassifierModule
 
 
 class GrowSteps(Callback):

@@ -7,7 +7,7 @@ from lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from zoo.eventprop import EventPropLIF
+from zoo.layers.eventprop import EventPropLIF
 
 
 class ReviveSilent(Callback):

@@ -16,10 +16,10 @@ class FirstSpike(Objective):
 
         L = mean_n [ CE(-t / tau0, y) + alpha (exp(t_y / tau1) - 1) ]
 
-    For students whose logits are `zoo.eventprop.first_spike_logits`, with time mean -t_k in ms and t_k = T dt for a
-    neuron that does not fire. Such a neuron has no time that could shift, and no gradient. With `phantom`, one that
-    should have answered is treated as if it fired at the end of the trial, and gets dL/dt_y there. Without it, a label
-    neuron that falls silent stays so.
+    For students whose logits are `zoo.layers.eventprop.first_spike_logits`, with time mean -t_k in ms and t_k = T dt
+    for a neuron that does not fire. Such a neuron has no time that could shift, and no gradient. With `phantom`, one
+    that should have answered is treated as if it fired at the end of the trial, and gets dL/dt_y there. Without it, a
+    label neuron that falls silent stays so.
 
     Args:
         weight: Factor in the total loss, >= 0.

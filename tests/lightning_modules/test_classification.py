@@ -7,7 +7,7 @@ from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import Plots, PredictionWriter
 from lightning_modules.objectives import TET, CrossEntropy, LogitKD
-from lightning_modules.sltt import SLTT
+from lightning_modules.rules.sltt import SLTT
 
 
 def make(data_args, adam, model="spiking_vgg_tiny", **changes):

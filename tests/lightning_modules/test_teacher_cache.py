@@ -10,7 +10,7 @@ from cli import main
 from datamodules import AlternatingFlip, DigitsDataModule, NMNISTDataModule, SquareCutout
 from lightning_modules import DistillationModule
 from lightning_modules.objectives import BKD, WSLD, CrossEntropy, FeatureMSE, LogitKD
-from lightning_modules.sltt import SLTT
+from lightning_modules.rules.sltt import SLTT
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import nn
 
 import zoo
-from zoo.checkpoint import describe
 from zoo.conversion import (
     CALIBRATIONS,
     accuracies,
@@ -21,6 +20,7 @@ from zoo.conversion import (
 )
 from zoo.model import silent_layers, spiking_neurons
 from zoo.neurons import IF, QCFS, Activation, UnitIF
+from zoo.registry.checkpoint import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*max-pool:UserWarning")
 

@@ -10,7 +10,6 @@ from timm.layers import Conv2dSame, StdConv2d
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.delays import DelayedLinear
 from zoo.energy import (
     EnergyModel,
     LayerCost,
@@ -20,7 +19,8 @@ from zoo.energy import (
     measure,
     parameter_sparsity,
 )
-from zoo.layers import MatMul
+from zoo.layers.delayed_linear import DelayedLinear
+from zoo.layers.stateless import MatMul
 from zoo.neurons import IF, RadLIF, RecurrentLIF
 
 pytestmark = pytest.mark.timeout(60)

@@ -18,10 +18,10 @@ from timm.models import group_parameters
 from torch import nn
 
 import zoo
-from zoo.checkpoint import noise_input
-from zoo.layers import Residual
+from zoo.layers.stateless import Residual
 from zoo.model import SpikingModel, TimeMeanFeatures, read, silent_layers, spiking_neurons, to_sequence
 from zoo.neurons import IF, NEURONS, Stateful, has_activations
+from zoo.registry.checkpoint import noise_input
 
 
 def on_meta(name, **changes):

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
-from zoo.layers import over_time
+from zoo.layers.stateless import over_time
 from zoo.neurons import LIF, carry_state
 from zoo.recompute import Packed, pack, recompute, unpack
 

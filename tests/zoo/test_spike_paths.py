@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import zoo
-from zoo.layers import MatMul, Residual, over_time
+from zoo.layers.stateless import MatMul, Residual, over_time
 from zoo.neurons import ReLU
 from zoo.spike_paths import Trace
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.layers import SequenceDropout, over_time
+from zoo.layers.stateless import SequenceDropout, over_time
 from zoo.neurons import IF, Neuron
 from zoo.wiring import ARROWS, mermaid, trace, wiring
 

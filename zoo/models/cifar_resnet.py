@@ -11,7 +11,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models._features import feature_take_indices  # timm gives it no public name
 from torch import Tensor, nn
 
-from ..layers import init_convolutions, make_classifier
+from ..layers.stateless import init_convolutions, make_classifier
 
 __all__ = ["CifarResNet"]
 

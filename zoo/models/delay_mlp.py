@@ -10,18 +10,11 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..delays import DelayedLinear, delayed_layers
-from ..layers import SequenceDropout, over_time
+from ..layers.delayed_linear import DelayedLinear, delayed_layers
+from ..layers.stateless import SequenceDropout, over_time
 from ..neurons import NeuronSpec, make_neuron
 from ..neurons.functional import leaky
-from ..spike_trains import (
-    SpikeTrainModel,
-    build_student,
-    check_hidden,
-    check_readout,
-    class_scores,
-    spike_train_cfg,
-)
+from ._spike_trains import SpikeTrainModel, build_student, check_hidden, check_readout, class_scores, spike_train_cfg
 
 __all__ = ["DelayMLP"]
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import Block, SpikeAttention, membrane_mlp
-from ..layers import ConvNeuron, ConvNorm, NeuronConv, Residual
+from ..layers.attention import Block, SpikeAttention, membrane_mlp
+from ..layers.stateless import ConvNeuron, ConvNorm, NeuronConv, Residual
 from ..model import TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 from .meta_spikeformer import MetaSpikeFormer

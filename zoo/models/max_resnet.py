@@ -12,8 +12,8 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import LIF_OF_SPIKFORMER
-from ..layers import SequenceDropout, init_convolutions, make_classifier, over_time
+from ..layers.attention import LIF_OF_SPIKFORMER
+from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 

@@ -11,9 +11,9 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import LIF_OF_SPIKFORMER, Block, SpikingSelfAttention, init_transformer, membrane_mlp
 from ..errors import unknown
-from ..layers import ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier, over_time
+from ..layers.attention import LIF_OF_SPIKFORMER, Block, SpikingSelfAttention, init_transformer, membrane_mlp
+from ..layers.stateless import ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import LIF_OF_SPIKFORMER, Block, SpikeAttention, init_transformer, membrane_mlp
-from ..layers import NeuronConv, Residual, SequenceDropout, make_classifier, over_time
+from ..layers.attention import LIF_OF_SPIKFORMER, Block, SpikeAttention, init_transformer, membrane_mlp
+from ..layers.stateless import NeuronConv, Residual, SequenceDropout, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 

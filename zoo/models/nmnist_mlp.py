@@ -16,10 +16,10 @@ from timm.layers.helpers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import SequenceDropout, check_image_size, over_time
+from ..layers.stateless import SequenceDropout, check_image_size, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
-from ..spike_trains import check_hidden
+from ._spike_trains import check_hidden
 
 __all__ = ["FrameMLP"]
 

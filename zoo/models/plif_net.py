@@ -12,7 +12,7 @@ from timm.layers.helpers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import (
+from ..layers.stateless import (
     LinearNeuron,
     SequenceDropout,
     check_halvings,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from ..errors import unknown
-from ..layers import ConvNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
+from ..layers.stateless import ConvNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 

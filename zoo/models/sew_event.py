@@ -11,7 +11,14 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers import ConvNeuron, SequenceDropout, check_halvings, init_convolutions, make_classifier, over_time
+from ..layers.stateless import (
+    ConvNeuron,
+    SequenceDropout,
+    check_halvings,
+    init_convolutions,
+    make_classifier,
+    over_time,
+)
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec
 from .sew_resnet import CONNECT, BasicBlock

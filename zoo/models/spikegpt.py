@@ -15,10 +15,10 @@ import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from ..layers.wkv import wkv
 from ..model import SpikingModel, TimeMeanFeatures, evaluating
 from ..neurons import NeuronSpec, Stateful, carry_state, make_neuron, make_surrogate
 from ..neurons.base import State
-from ..wkv import wkv
 
 __all__ = ["SpikeGPT"]
 

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..event_clouds import CloudEncoder
-from ..layers import Residual, SequenceDropout, over_time
+from ..layers.cloud_encoder import CloudEncoder
+from ..layers.stateless import Residual, SequenceDropout, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
-from ..spike_trains import without_other_readout
+from ._spike_trains import without_other_readout
 
 __all__ = ["SpikePoint"]
 

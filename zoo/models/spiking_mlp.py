@@ -12,16 +12,9 @@ from typing import Any
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import over_time
+from ..layers.stateless import over_time
 from ..neurons import LI, NeuronSpec, make_neuron
-from ..spike_trains import (
-    SpikeTrainModel,
-    build_student,
-    check_hidden,
-    check_readout,
-    class_scores,
-    spike_train_cfg,
-)
+from ._spike_trains import SpikeTrainModel, build_student, check_hidden, check_readout, class_scores, spike_train_cfg
 
 __all__ = ["SpikingMLP"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import LinearNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
+from ..layers.stateless import LinearNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 

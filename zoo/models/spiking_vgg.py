@@ -13,7 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers import (
+from ..layers.stateless import (
     ConvNeuron,
     LinearNeuron,
     SequenceDropout,

@@ -11,7 +11,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..attention import (
+from ..layers.attention import (
     LIF_OF_SPIKFORMER,
     Block,
     SpikingSelfAttention,
@@ -20,7 +20,7 @@ from ..attention import (
     stem_units,
     token_features,
 )
-from ..layers import ConvNorm, Residual, SequenceDropout, make_classifier
+from ..layers.stateless import ConvNorm, Residual, SequenceDropout, make_classifier
 from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
 

@@ -11,7 +11,7 @@ from timm.layers.helpers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..layers import (
+from ..layers.stateless import (
     SequenceDropout,
     check_halvings,
     check_image_size,

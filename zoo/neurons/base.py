@@ -135,7 +135,7 @@ def carry_state(model: nn.Module) -> Iterator[None]:
     before, also after an exception.
 
     Raises:
-        ValueError: If a layer of the model needs whole sequences (`zoo.delays`).
+        ValueError: If a layer of the model needs whole sequences (`zoo.layers.delayed_linear`).
 
     Example:
         >>> import torch

@@ -4,8 +4,8 @@ import torch
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import ClampMonitor
 from lightning_modules.callbacks.clamp_monitor import bounded
-from zoo.delays import DelayedLinear
-from zoo.eventprop import Synapses
+from zoo.layers.delayed_linear import DelayedLinear
+from zoo.layers.eventprop import Synapses
 from zoo.neurons import LI, make_neuron
 
 

@@ -11,8 +11,8 @@ from cli import main
 from lightning_modules import ClassificationModule, DistillationModule
 from lightning_modules.callbacks import EMA
 from lightning_modules.objectives import BKD, TET, CrossEntropy
-from lightning_modules.sltt import SLTT
-from zoo.checkpoint import load_run
+from lightning_modules.rules.sltt import SLTT
+from zoo.registry.checkpoint import load_run
 
 
 class Watch(Callback):

@@ -39,15 +39,15 @@ class Walk:
         return (h >= threshold).double()
 
     def unit(self, x, name, **options):
-        """The current of a `zoo.layers.ConvNorm`."""
+        """The current of a `zoo.layers.stateless.ConvNorm`."""
         return self.norm(self.conv(x, f"{name}.conv", **options), f"{name}.bn")
 
     def current(self, x, name, **options):
-        """The current of a `zoo.layers.NeuronConv`."""
+        """The current of a `zoo.layers.stateless.NeuronConv`."""
         return self.unit(self.fire(x, f"{name}.act"), name, **options)
 
     def spikes(self, x, name):
-        """A `zoo.layers.ConvNeuron`."""
+        """A `zoo.layers.stateless.ConvNeuron`."""
         return self.fire(self.unit(x, name), f"{name}.act")
 
     def attend(self, q, k, v, heads, scale):

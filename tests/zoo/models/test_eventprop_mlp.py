@@ -11,7 +11,7 @@ from timm.models import group_parameters
 
 import zoo
 from zoo.energy import measure
-from zoo.eventprop import EventPropLIF
+from zoo.layers.eventprop import EventPropLIF
 from zoo.model import TimeMeanFeatures, silent_layers, spiking_neurons
 from zoo.neurons import carry_state
 

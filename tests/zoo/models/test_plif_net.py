@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 import zoo
-from zoo.layers import SequenceDropout
+from zoo.layers.stateless import SequenceDropout
 from zoo.neurons import PLIF, Neuron
 
 

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 import zoo
-from zoo.layers import MatMul
+from zoo.layers.stateless import MatMul
 from zoo.model import spiking_neurons
 from zoo.models.spike_driven import SpikeDrivenAttention
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import zoo
 from zoo.energy import measure
-from zoo.layers import MatMul
+from zoo.layers.stateless import MatMul
 from zoo.model import silent_layers
 from zoo.models.spiking_resformer import RateScale
 from zoo.neurons import Neuron

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zoo.layers import SequenceDropout
+from zoo.layers.stateless import SequenceDropout
 from zoo.model import silent_layers
 
 

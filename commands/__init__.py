@@ -1,0 +1,1 @@
+"""The commands of `snnzoo`; one command, one file."""

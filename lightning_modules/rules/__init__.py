@@ -1,0 +1,1 @@
+"""Learning rules: how the gradient of a batch is computed."""

@@ -1,0 +1,1 @@
+"""Published checkpoints and runs: what a name means, how checkpoints are written, read and verified."""

@@ -1,0 +1,236 @@
+"""The card of a published checkpoint: README.md, written from what was measured and from nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from ..model import SEQUENCES
+
+
+def write_card(name: str, config: Mapping[str, Any], results: Mapping[str, Any], recipe: bool = False) -> str:
+    """The text of the card; a section that nothing is known for is left out.
+
+    Args:
+        name: Name of the checkpoint: `architecture.tag`, or `org/name` on the Hub.
+        config: Its `config.json`.
+        results: Its `results.json`, every part of it optional; empty if the run was not tested.
+        recipe: Whether a `recipe.yaml` lies beside the card.
+    """
+    sections = [
+        front_matter(name, config, results),
+        f"# {name}",
+        about(config),
+        usage(name, config),
+        measured(results),
+        teacher(results),
+        data(config),
+        reproduce(results, recipe),
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def front_matter(name: str, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """The YAML header that the Hub reads."""
+    accuracy, dataset = results.get("metrics", {}).get("acc"), results.get("dataset")
+    score = EvalResult(
+        task_type="image-classification",
+        dataset_type=str(dataset).lower(),
+        dataset_name=str(dataset),
+        dataset_split=results.get("split"),
+        metric_type="accuracy",
+        metric_value=accuracy,
+    )
+    scored = accuracy is not None and dataset is not None
+    task = "image-classification" if reads_images(config) else None  # the Hub has no task for spike trains
+    tags = ["snn-zoo", task, "spiking-neural-network" if is_spiking(config) else None]
+    header = ModelCardData(
+        license=config["pretrained_cfg"].get("license"),
+        library_name="timm",
+        pipeline_tag=task,
+        tags=[tag for tag in tags if tag],
+        model_name=name if scored and task else None,
+        eval_results=[score] if scored and task else None,
+    )
+    return f"---\n{header}\n---"
+
+
+def is_spiking(config: Mapping[str, Any]) -> bool:
+    """Whether the model is a student: only those have steps."""
+    return "num_steps" in config["model_args"]
+
+
+def reads_images(config: Mapping[str, Any]) -> bool:
+    """Whether the model reads images, or frames."""
+    return config.get("sequence_ndim", 5) == 5
+
+
+def about(config: Mapping[str, Any]) -> str:
+    """What the model is, and whose it is."""
+    steps = config["model_args"].get("num_steps")
+    kind = (
+        f"Spiking network `{config['architecture']}`, T = {steps} time steps"
+        if steps
+        else f"`{config['architecture']}`"
+    )
+    cfg = config["pretrained_cfg"]
+    paper = cfg.get("paper_ids") or []
+    papers = ", ".join([paper] if isinstance(paper, str) else paper)
+    source = f" Architecture: {papers}." if papers else ""
+    licence = cfg.get("license") or "not stated; ask the publisher before you use them"
+    return (
+        f"{kind}, {config['num_classes']} classes, published with SNN Zoo.{source} Licence of the weights: {licence}."
+    )
+
+
+def usage(name: str, config: Mapping[str, Any]) -> str:
+    """How to use it."""
+    source = f"hf-hub:{name}" if "/" in name else name
+    chans, height, width = config["pretrained_cfg"]["input_size"]
+    zeros, what = {
+        5: (f"torch.zeros(1, {chans}, {height}, {width})", "normalised images [N, C, H, W]"),
+        4: (f"torch.rand(1, {height}, {chans})", SEQUENCES[4]),
+        3: (f"torch.zeros(100, 1, {chans})", SEQUENCES[3]),
+        2: (f"torch.zeros({height}, 1, dtype=torch.int64)", SEQUENCES[2]),
+    }[config.get("sequence_ndim", 5)]
+    tune = f"On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`.\n"
+    tune = tune if reads_images(config) else ""
+    return f"""## Use
+
+```python
+import torch, zoo
+
+model = zoo.create_model("{source}", pretrained=True).eval()
+logits = model({zeros})  # {what} -> [N, K]
+```
+
+{tune}Check the files: `snnzoo verify {source}`.
+Name a registry other than the default by `registry=` or `--registry`."""
+
+
+def measured(results: Mapping[str, Any]) -> str:
+    """The tables of what was measured: scores, and the cost beside that of the teacher."""
+    metrics = results.get("metrics", {})
+    split = f"on the {results['split']} split" if "split" in results else "score"
+    scores = table(
+        [split, ""], {score_name(key): [f"{value:.4f}"] for key, value in metrics.items() if score_name(key)}
+    )
+    own, other = results.get("measurement") or {}, (results.get("teacher") or {}).get("measurement") or {}
+    mine, theirs = cost_rows(own), cost_rows(other)
+    if theirs:
+        rows = {key: [value, theirs.get(key, "-")] for key, value in mine.items()}
+        costs = table(["per inference", "this model", "its teacher"], rows)
+    else:
+        costs = table(["per inference", ""], {key: [value] for key, value in mine.items()})
+    if not metrics and not mine:
+        return ""
+    title = f"## Measured on {results.get('dataset', 'unnamed data')}"
+    return "\n\n".join(filter(None, [title, scores, costs, assumption(own)]))
+
+
+SCORES = {
+    "acc": "accuracy",
+    "acc_top5": "top-5 accuracy",
+    "bits": "bits per token",
+    "bits_per_byte": "bits per byte",
+    "ece": "expected calibration error",
+    "agreement": "agreement with the teacher",
+    "teacher_acc": "accuracy of the teacher",
+}
+
+
+def score_name(metric: str) -> str:
+    """What a reader calls a metric; empty for the terms of the loss, which mean nothing outside their recipe."""
+    if metric.startswith("acc_at_"):
+        return f"accuracy after {metric.removeprefix('acc_at_')} steps"
+    if metric.startswith("recall_at_"):
+        return f"recall@{metric.removeprefix('recall_at_')}, within the tolerance of the data"
+    return SCORES.get(metric, "")
+
+
+def table(header: list[str], rows: Mapping[str, list[str]]) -> str:
+    """A Markdown table; nothing without rows."""
+    lines = [header, ["---"] * len(header), *([key, *values] for key, values in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
+
+
+def cost_rows(measurement: Mapping[str, Any]) -> dict[str, str]:
+    """Rows of a cost table, of what is there of a `Measurement.to_dict()`."""
+    counts = {"parameters": "parameters", "dense": "dense operations", "macs": "effective MACs", "acs": "effective ACs"}
+    rows = {title: f"{measurement[key]:,.0f}" for key, title in counts.items() if key in measurement}
+    if measurement.get("firing_rate") is not None:
+        rows["firing rate (spikes per neuron and step)"] = f"{measurement['firing_rate']:.4f}"
+    energies = measurement.get("energy_uj", {})
+    return rows | {f"energy, {convention} convention (µJ)": f"{value:.3f}" for convention, value in energies.items()}
+
+
+def assumption(measurement: Mapping[str, Any]) -> str:
+    """What the operations and the energy mean."""
+    constants = measurement.get("energy_model")
+    if not constants:
+        return ""
+    return (
+        "Operations are per inference, all time steps. In the effective convention (NeuroBench's) an operation counts "
+        "where input and weight are not zero, and is an accumulate (AC) only if every input of its layer's call is in "
+        "{-1, 0, 1}. The paper convention takes the encoder as dense multiply-accumulates (MACs) and every other layer "
+        f"as accumulates at its input's rate. Energy is {constants['mac_pj']} pJ a MAC and {constants['ac_pj']} pJ an "
+        f"AC ({constants['name']}); neither memory traffic nor neuron updates are in it. It compares models; it does "
+        "not predict a chip."
+    )
+
+
+def teacher(results: Mapping[str, Any]) -> str:
+    """Where the knowledge came from, and whether its licence allows commercial use."""
+    own, of_twin = results.get("teacher"), results.get("conversion", {}).get("teacher")
+    facts = own or of_twin
+    if not facts:
+        return ""
+    name = facts.get("architecture") or facts.get("name") or "a teacher without a name"
+    licence = facts.get("license")
+    who = "Distilled" if own else "Its ANN twin was distilled"
+    text = f"## Teacher\n\n{who} from `{name}`, licence: {licence or 'not stated'}."
+    if licence and "nc" in str(licence).lower().replace("_", "-").split("-"):
+        text += " **The teacher's licence forbids commercial use; treat this student the same way.**"
+    return text
+
+
+def data(config: Mapping[str, Any]) -> str:
+    """What the input must look like, and the classes."""
+    cfg = config["pretrained_cfg"]
+    names = cfg.get("label_names") or []
+    shown = ", ".join(map(str, names[:100])) + (", ..." if len(names) > 100 else "")
+    size, mean, std = (list(cfg[key]) for key in ("input_size", "mean", "std"))
+    text = f"## Data\n\nInput C, H, W = {size}; values in 0..1, normalised by mean {mean} and std {std}."
+    if not reads_images(config):
+        what = {4: f"{size[1]} points", 3: f"F = {size[0]} trains of 0 and 1", 2: f"{config['num_classes']} symbols"}
+        kind = config["sequence_ndim"]
+        text = f"## Data\n\nInput: {SEQUENCES[kind]}, {what[kind]}; how they were made: `recipe.yaml`."
+    return text + (f"\n\nClasses: {shown}." if names else "")
+
+
+def reproduce(results: Mapping[str, Any], recipe: bool) -> str:
+    """How it was made."""
+    made_by = {"seed": results["seed"]} if "seed" in results else {}
+    facts = ", ".join(f"{key} {value}" for key, value in {**made_by, **results.get("versions", {})}.items())
+    how = "The whole recipe is `recipe.yaml`: `snnzoo fit --config recipe.yaml`."
+    if conversion := results.get("conversion"):
+        how = converted(conversion)
+    lines = [
+        how if recipe else "",
+        f"Measured with {facts}." if facts else "",
+    ]
+    return "\n\n".join(filter(None, ["## Recipe", *lines])) if any(lines) else ""
+
+
+def converted(conversion: Mapping[str, Any]) -> str:
+    """The two commands that train the twin and convert it."""
+    source = str(conversion["source"])
+    run = f"twin/checkpoints/{source}" if source.endswith(".ckpt") else "twin"
+    keys = ("method", "steps", "calibrate", "start", "percentile", "samples", "seed")
+    options = " ".join(f"--{key} {conversion[key]}" for key in keys if key in conversion)
+    return f"""Converted from its ANN twin `{conversion["architecture"]}`, which `recipe.yaml` trains:
+
+```
+snnzoo fit --config recipe.yaml --run twin
+snnzoo convert {run} converted {options}
+```"""

@@ -1,0 +1,86 @@
+"""The table of all students, for the README: what each is, costs, and has reached."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..model import Network, SpikingModel, to_sequence
+from ..neurons import has_activations
+from .checkpoint import noise_input
+from .hub import create_model, published, recorded_results
+
+COLUMNS = ("name", "kind", "parameters", "T", "input", "dense MACs", "paper", "original code", "published", "ours")
+LEGEND = (
+    "Parameters and multiply-accumulates (dense, all T steps, one sample, zero padding included) are those of the "
+    "model as built here. *Published* is what the paper prints for the original, not measured here; *ours* is the test "
+    "accuracy of checkpoints of this registry. `original code` is the licence of the authors' code, of which none is "
+    "used here."
+)
+
+
+def catalogue(names: Iterable[str], registry: str | None = None) -> str:
+    """A Markdown table, one row a student; teachers and the tiny ones for tests are left out.
+
+    Args:
+        names: Architectures.
+        registry: Directory of published checkpoints; see `zoo.list_models`.
+    """
+    rows = [row(name, registry) for name in names if not name.endswith("tiny")]
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *filter(None, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{LEGEND}"
+
+
+def row(name: str, registry: str | None) -> tuple[str, ...] | None:
+    """The cells of one student; None for a model that does not spike."""
+    with torch.device("meta"):  # shapes are enough
+        model = create_model(name)
+    if not isinstance(model, SpikingModel) or has_activations(model):
+        return None
+    cfg = model.pretrained_cfg
+    facts = dict(note.split(": ", 1) for note in cfg.get("notes") or ())
+    paper = str(cfg.get("paper_ids") or "").removeprefix("arXiv:")
+    site = "https://doi.org" if paper.startswith("doi:") else "https://arxiv.org/abs"
+    return (
+        f"`{name}`",
+        facts.get("kind", ""),
+        f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+        str(model.num_steps) if model.sequence_ndim >= 4 else "data",
+        "x".join(str(size) for size in cfg["input_size"] if size > 1 or model.sequence_ndim == 5),
+        in_words(dense_macs(name, model)),
+        f"[{paper}]({site}/{paper.removeprefix('doi:')})" if paper else "",
+        facts.get("original code", ""),
+        cfg.get("description") or "",
+        "; ".join(own_results(name, registry)),
+    )
+
+
+def dense_macs(name: str, model: Network) -> int:
+    """Multiply-accumulates of one sample, without numbers; a student of spike trains follows them, and runs."""
+    x = to_sequence(noise_input(model), model.sequence_ndim)[:, :1]
+    if model.sequence_ndim == 3:
+        model = create_model(name)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(x.to(next(model.parameters()).device))
+    return counter.get_total_flops() // 2
+
+
+def in_words(count: int) -> str:
+    """Three digits and a unit."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return str(count)
+
+
+def own_results(name: str, registry: str | None) -> list[str]:
+    """Test accuracies of the published checkpoints of an architecture, by tag; of those on this machine."""
+    found = []
+    for checkpoint, place in published(registry).items():
+        architecture, _, tag = checkpoint.partition(".")
+        if architecture == name and place.startswith("local-dir:"):
+            results: dict[str, Any] = recorded_results(checkpoint, registry)
+            if "acc" in results.get("metrics", {}):
+                found.append(f"{100 * results['metrics']['acc']:.2f} % {results.get('dataset', '')} (`{tag}`)")
+    return found
