@@ -2,8 +2,8 @@
 
     python examples/import_teacher.py resnet56.safetensors runs/teachers/cifar_resnet56.cifar10
 
-TARGET is then a name like any other: `snnzoo report TARGET`, `--model.teacher TARGET`. The weights (BSD-2) must be saved
-as safetensors. To import a network of your own, rename its tensors to those of a timm model in the same way.
+TARGET is then a name like any other: `snnzoo report TARGET`, `--model.teacher TARGET`. Save the weights (BSD-2) as
+safetensors first. To import a network of your own, rename its tensors to those of a timm model in the same way.
 """
 
 import argparse
