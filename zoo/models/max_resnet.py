@@ -7,15 +7,17 @@ shortcut reads them; every other convolution reads bits.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.attention import LIF_OF_SPIKFORMER
 from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
 
 __all__ = ["MaxResNet"]
 
@@ -108,10 +110,9 @@ class MaxResNet(SpikingModel):
         """The encoder, which has no neuron: the first block's reads it."""
         return over_time(x, self.conv1, self.bn1)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last neuron, global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.act(x).mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map of the last neuron's spikes."""
+        return self.act(x).mean((-2, -1))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
@@ -119,42 +120,28 @@ class MaxResNet(SpikingModel):
         return {"stem": r"^conv1|^bn1", "blocks": blocks, "last neuron": r"^act"}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "min_input_size": (3, 8, 8),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2505.18608",
-        "paper_name": "Spiking Neural Networks Need High Frequency Information",
-        "notes": ("kind: convolutional", "original code: no licence"),
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {"max_resnet18": _cfg(description="97.17 % CIFAR-10, T = 4"), "max_resnet_tiny": _cfg()}
+ORIGIN = Origin(
+    "arXiv:2505.18608",
+    kind="convolutional",
+    code="no licence",
+    title="Spiking Neural Networks Need High Frequency Information",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> MaxResNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
-    return build_model_with_cfg(MaxResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+cifar = partial(images, 32, 10, min_side=8)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {"max_resnet18": cifar(published="97.17 % CIFAR-10, T = 4"), "max_resnet_tiny": cifar()},
+    first_conv="conv1",
+)
 
 
 @register_model
 def max_resnet18(pretrained: bool = False, **kwargs: Any) -> MaxResNet:
     """Max-ResNet-18 for CIFAR: 12,502,090 parameters for 10 classes, 12,548,260 for 100."""
-    return _create("max_resnet18", pretrained, {"layers": (3, 3, 2)}, kwargs)
+    return create(MaxResNet, "max_resnet18", pretrained, kwargs, layers=(3, 3, 2))
 
 
 @register_model
 def max_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> MaxResNet:
     """Three stages of one block, 16 to 64 channels."""
     defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem_width": 16}
-    return _create("max_resnet_tiny", pretrained, defaults, kwargs)
+    return create(MaxResNet, "max_resnet_tiny", pretrained, kwargs, **defaults)

@@ -6,14 +6,16 @@ convolution but the encoder reads bits.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.stateless import LinearNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
 
 __all__ = ["SpikingResNet"]
 
@@ -107,10 +109,9 @@ class SpikingResNet(SpikingModel):
         """The encoder, whose convolution sees a still image once."""
         return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Global average pool, the hidden layer, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.stage(self.hidden, x.mean((-2, -1))))
-        return x if pre_logits else self.fc(x)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map, then the hidden layer."""
+        return self.stage(self.hidden, x.mean((-2, -1)))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
@@ -118,42 +119,28 @@ class SpikingResNet(SpikingModel):
         return {"stem": r"^conv1|^bn1|^act1", "blocks": blocks, "hidden": r"^hidden"}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "min_input_size": (3, 8, 8),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2011.05280",
-        "notes": ("kind: convolutional", "original code: MIT"),
-        "paper_name": "Going Deeper With Directly-Trained Larger Spiking Neural Networks",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {"spiking_resnet19": _cfg(description="94.44 % CIFAR-10, T = 4"), "spiking_resnet_tiny": _cfg()}
+ORIGIN = Origin(
+    "arXiv:2011.05280",
+    kind="convolutional",
+    code="MIT",
+    title="Going Deeper With Directly-Trained Larger Spiking Neural Networks",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikingResNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
-    return build_model_with_cfg(SpikingResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+cifar = partial(images, 32, 10, min_side=8)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {"spiking_resnet19": cifar(published="94.44 % CIFAR-10, T = 4"), "spiking_resnet_tiny": cifar()},
+    first_conv="conv1",
+)
 
 
 @register_model
 def spiking_resnet19(pretrained: bool = False, **kwargs: Any) -> SpikingResNet:
     """Spiking ResNet-19 for CIFAR: 12,630,858 parameters for 10 classes, 12,653,988 for 100."""
-    return _create("spiking_resnet19", pretrained, {"layers": (3, 3, 2)}, kwargs)
+    return create(SpikingResNet, "spiking_resnet19", pretrained, kwargs, layers=(3, 3, 2))
 
 
 @register_model
 def spiking_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingResNet:
     """Three stages of one block, 16 to 64 channels, and 48 hidden neurons."""
     defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem_width": 16, "hidden": 48}
-    return _create("spiking_resnet_tiny", pretrained, defaults, kwargs)
+    return create(SpikingResNet, "spiking_resnet_tiny", pretrained, kwargs, **defaults)

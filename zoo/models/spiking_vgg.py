@@ -7,9 +7,10 @@ an ANN needs (`zoo.convert`), a convolution reads quarters.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
@@ -22,8 +23,9 @@ from ..layers.stateless import (
     make_classifier,
     over_time,
 )
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 from ..neurons import NeuronSpec
+from ._builder import Origin, create, images, make_default_cfgs
 
 __all__ = ["SpikingVGG"]
 
@@ -119,11 +121,9 @@ class SpikingVGG(SpikingModel):
         """2x2 pool."""
         return over_time(x, self.pool)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """2x2 pool, average pool, hidden layers, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = over_time(self.stage(self.downsample, x), self.global_pool).flatten(2)
-        x = self.head_drop(self.stage(self.hidden, x))
-        return x if pre_logits else self.fc(x)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """2x2 pool, average pool, hidden layers: [T, N, C, H, W] -> [T, N, F]."""
+        return self.stage(self.hidden, over_time(self.stage(self.downsample, x), self.global_pool).flatten(2))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """See `SpikingModel`."""
@@ -131,38 +131,19 @@ class SpikingVGG(SpikingModel):
         return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden\.(\d+)"}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "min_input_size": (3, 32, 32),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "encoder.conv",
-        "classifier": "fc",
-        "paper_ids": "arXiv:1409.1556",
-        "notes": ("kind: convolutional", "original code: no one original"),
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
+cifar, imagenet = partial(images, 32, 10), partial(images, 224, 1000)
+default_cfgs = make_default_cfgs(
+    Origin("arXiv:1409.1556", kind="convolutional", code="no one original"),
     {
-        "spiking_vgg11": _cfg(),
-        "spiking_vgg16": _cfg(),
-        "spiking_vgg11_large": _cfg(num_classes=1000, input_size=(3, 224, 224)),
-        "spiking_vgg16_large": _cfg(num_classes=1000, input_size=(3, 224, 224)),
-        "spiking_vgg_tiny": _cfg(min_input_size=(3, 8, 8)),
-        "spiking_vgg_large_tiny": _cfg(min_input_size=(3, 8, 8)),
-    }
+        "spiking_vgg11": cifar(min_side=32),
+        "spiking_vgg16": cifar(min_side=32),
+        "spiking_vgg11_large": imagenet(min_side=32),
+        "spiking_vgg16_large": imagenet(min_side=32),
+        "spiking_vgg_tiny": cifar(min_side=8),
+        "spiking_vgg_large_tiny": cifar(min_side=8),
+    },
+    first_conv="encoder.conv",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikingVGG:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["stages"])))}
-    return build_model_with_cfg(SpikingVGG, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -173,35 +154,35 @@ LARGE = {"head": "large", "drop_rate": 0.5}
 @register_model
 def spiking_vgg11(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-11 with the single-layer head: 9,231,114 parameters for 10 classes."""
-    return _create("spiking_vgg11", pretrained, {"stages": VGG11}, kwargs)
+    return create(SpikingVGG, "spiking_vgg11", pretrained, kwargs, stages=VGG11)
 
 
 @register_model
 def spiking_vgg16(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-16 with the single-layer head: 14,728,266 parameters for 10 classes."""
-    return _create("spiking_vgg16", pretrained, {"stages": VGG16}, kwargs)
+    return create(SpikingVGG, "spiking_vgg16", pretrained, kwargs, stages=VGG16)
 
 
 @register_model
 def spiking_vgg11_large(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-11 with VGG's own head, for ImageNet: 132,868,840 parameters; 128,812,810 for 10 classes."""
-    return _create("spiking_vgg11_large", pretrained, {"stages": VGG11, **LARGE}, kwargs)
+    return create(SpikingVGG, "spiking_vgg11_large", pretrained, kwargs, stages=VGG11, **LARGE)
 
 
 @register_model
 def spiking_vgg16_large(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-16 with VGG's own head, for ImageNet: 138,365,992 parameters; 134,309,962 for 10 classes."""
-    return _create("spiking_vgg16_large", pretrained, {"stages": VGG16, **LARGE}, kwargs)
+    return create(SpikingVGG, "spiking_vgg16_large", pretrained, kwargs, stages=VGG16, **LARGE)
 
 
 @register_model
 def spiking_vgg_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Four convolutions in three stages, 32 to 128 channels, for images of 8 to 32 pixels."""
-    return _create("spiking_vgg_tiny", pretrained, {"stages": ((32,), (64,), (128, 128))}, kwargs)
+    return create(SpikingVGG, "spiking_vgg_tiny", pretrained, kwargs, stages=((32,), (64,), (128, 128)))
 
 
 @register_model
 def spiking_vgg_large_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Three convolutions, 16 to 32 channels, and the large head with 64 neurons a layer, for images from 8 pixels."""
     defaults = {"stages": ((16,), (32,), (32,)), "head": "large", "hidden": 64}
-    return _create("spiking_vgg_large_tiny", pretrained, defaults, kwargs)
+    return create(SpikingVGG, "spiking_vgg_large_tiny", pretrained, kwargs, **defaults)
