@@ -86,7 +86,7 @@ def make_default_cfgs(origin: Origin, rows: Mapping[str, Row], **shared: Any) ->
 
 
 def images(side: int, num_classes: int, min_side: int | None = None, **changes: Any) -> Row:
-    """A row of a model of RGB images, normalised as ImageNet's if not told otherwise.
+    """A row of a model of RGB images, normalised as ImageNet's by default.
 
     Args:
         side: Height and width, pixels.

@@ -96,6 +96,6 @@ class TokenTransformer(SpikingModel):
         return self.head_act(x.mean((-2, -1)))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         last = (99999,)  # timm: with the group before
         return {"stem": r"^encoder|stem", "blocks": [(r"^blocks\.(\d+)", None), (r"^head_act", last)]}

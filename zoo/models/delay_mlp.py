@@ -115,7 +115,7 @@ class DelayMLP(SpikeTrainModel):
         return class_scores(potential, self.readout)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^blocks\.(\d+)"}
 
     def lr_factors(self) -> dict[str, float]:

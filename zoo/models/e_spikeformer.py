@@ -3,8 +3,8 @@
 Source: Yao et al. 2025, arXiv:2411.16061. Written from the paper's tables; the original has no licence. The layout is
 that of Meta-SpikeFormer with other blocks. Its unit `integer` has D + 1 levels and no membrane: at T = 1 this is a
 network of quantised activations, whose claim to be spiking is that k / D can be sent as k spikes in D binary steps. Do
-not rank it among networks of binary spikes. The energy counter, which knows bits, calls its operations
-multiply-accumulates; spikes as the paper counts them are `sops` times D.
+not rank it among networks of binary spikes. The energy counter counts its operations as multiply-accumulates;
+spikes as the paper counts them are `sops` times D.
 """
 
 from functools import partial

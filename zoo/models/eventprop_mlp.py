@@ -110,7 +110,7 @@ class EventPropMLP(SpikeTrainModel):
         return out if self.readout == "li" else first_spike_logits(out, self.times.dt)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^layers\.(\d+)"}
 
 

@@ -5,7 +5,6 @@ spiking neuron is a low-pass filter, so the early layers should pass high freque
 convolution but the first reads bits.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.attention import LIF_OF_SPIKFORMER, Block, SpikingSelfAttention, init_transformer, membrane_mlp
-from ..layers.stateless import ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier, over_time
-from ..model import SpikingModel
+from ..layers.stateless import ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, frames, images, make_default_cfgs
+from ._stage_transformer import StageTransformer
 
 __all__ = ["MaxFormer"]
 
@@ -82,7 +81,7 @@ def pixel_mixer(dim: int, kernel_size: int, neuron: NeuronSpec) -> nn.Module:
     return Residual(NeuronConv(dim, dim, neuron, kernel_size, groups=dim, bias=True))
 
 
-class MaxFormer(SpikingModel):
+class MaxFormer(StageTransformer):
     """A Max-Former of any width and depth. Contract and errors: `SpikingModel`.
 
     Args:
@@ -146,25 +145,9 @@ class MaxFormer(SpikingModel):
         self.fc = make_classifier(self.num_features, num_classes)
         init_transformer(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The currents after every stage."""
-        x = self.repeat_still(self.stage(self.stem, x))
-        for blocks in self.stages:
-            x = self.stage(blocks, x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which sees a still image once; no neuron."""
-        return over_time(x, self.conv1, self.bn1)
-
     def pool_features(self, x: Tensor) -> Tensor:
         """Average over the map, then the last neuron."""
         return self.head_act(x.mean((-2, -1)))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^conv1|bn1", "blocks": [(blocks, None), (r"^head_act", (99999,))]}  # the last group but fc
 
 
 ORIGIN = Origin(

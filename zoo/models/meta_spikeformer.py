@@ -6,7 +6,6 @@ convolutions read bits, but for those behind another linear layer (`MetaSpikeFor
 a `RepConv` vanish when it is folded.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 
 from ..layers.attention import LIF_OF_SPIKFORMER, Block, SpikeAttention, init_transformer, membrane_mlp
 from ..layers.stateless import NeuronConv, Residual, SequenceDropout, make_classifier, over_time
-from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
+from ._stage_transformer import StageTransformer
 
 __all__ = ["MetaSpikeFormer", "RepConv"]
 
@@ -85,7 +84,7 @@ class SeparableConv(nn.Module):
 
 
 class RepUnit(nn.Module):
-    """`RepConv`, norm and, if asked for, neuron: [T, N, C, H, W] -> the same shape."""
+    """`RepConv`, norm and, with a neuron spec, neuron: [T, N, C, H, W] -> the same shape."""
 
     def __init__(self, dim: int, neuron: NeuronSpec | None = None) -> None:
         super().__init__()
@@ -118,7 +117,7 @@ class RepAttention(nn.Module):
         return self.proj(self.attention(self.q(x), self.k(x), self.v(x)))
 
 
-class MetaSpikeFormer(SpikingModel):
+class MetaSpikeFormer(StageTransformer):
     """A Meta-SpikeFormer of any width and depth. Contract and errors: `SpikingModel`.
 
     Args:
@@ -193,25 +192,9 @@ class MetaSpikeFormer(SpikingModel):
         """What stands between the average of the last currents and the classifier."""
         return make_neuron(neuron, self.num_features)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The currents after every stage."""
-        x = self.repeat_still(self.stage(self.stem, x))
-        for blocks in self.stages:
-            x = self.stage(blocks, x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which sees a still image once; no neuron."""
-        return over_time(x, self.conv1, self.bn1)
-
     def pool_features(self, x: Tensor) -> Tensor:
         """Average over the map, then the last neuron."""
         return self.head_act(x.mean((-2, -1)))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^conv1|bn1", "blocks": [(blocks, None), (r"^head_act", (99999,))]}  # the last group but fc
 
 
 ORIGIN = Origin("arXiv:2404.03663", kind="transformer", code="no licence", title="Spike-driven Transformer V2")

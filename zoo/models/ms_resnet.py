@@ -8,7 +8,6 @@ The norm is tdBN (Zheng et al. 2021, arXiv:2011.05280): statistics over time and
 at the threshold of the neuron that reads them. The last norm of a block starts at 0: at first a block is its shortcut.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
+from ._resnet import ResNet
 
 __all__ = ["MSResNet"]
 
@@ -93,7 +92,7 @@ class Block(nn.Module):
         return y + over_time(x, self.downsample)
 
 
-class MSResNet(SpikingModel):
+class MSResNet(ResNet):
     """An MS-ResNet of any depth and width. Contract and errors: `SpikingModel`.
 
     The features are potentials. The first block of every stage halves the sides, that of the first stage too, in place
@@ -132,52 +131,30 @@ class MSResNet(SpikingModel):
         for what, name, accepted in (("stem", stem, STEMS), ("shortcut", shortcut, SHORTCUTS)):
             if name not in accepted:
                 raise ValueError(unknown(f"{what} of MSResNet", name, accepted))
-        if len(layers) != len(widths):
-            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
 
         self.conv1 = make_stem(stem, in_chans, widths[0])
         self.bn1 = make_norm(widths[0], float(make_neuron(neuron, widths[0]).v_threshold))
         reduction = 1 if stem == "small" else 2
         self.feature_info = [{"num_chs": widths[0], "reduction": reduction, "module": "bn1"}]
-        chans = widths[0]
-        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            first_stride = 1 if index == 0 and stem == "small" else 2
-            reduction *= first_stride
-            blocks = []
-            for number in range(depth):
-                stride = first_stride if number == 0 else 1
-                blocks.append(Block(chans, width, stride, shortcut, neuron, zero_init_last))
-                chans = width
-            name = f"layer{index + 1}"
-            self.add_module(name, nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
 
+        def make_block(chans: int, width: int, stride: int) -> nn.Module:
+            return Block(chans, width, stride, shortcut, neuron, zero_init_last)
+
+        stride = 1 if stem == "small" else 2
+        chans = self.add_stages(layers, widths, make_block, widths[0], reduction, first_stride=stride)
         self.num_features = chans
         self.act = make_neuron(neuron, chans)
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The encoded image, then the output of every stage: potentials."""
-        x = self.repeat_still(self.stage(self.stem, x))
-        yield x
-        for info in self.feature_info[1:]:
-            x = self.stage(self.get_submodule(info["module"]), x)
-            yield x
-
     def stem(self, x: Tensor) -> Tensor:
         """The encoder, which has no neuron: the first block's reads it."""
-        return over_time(x, self.conv1, self.bn1)
+        return self.repeat_still(over_time(x, self.conv1, self.bn1))
 
     def pool_features(self, x: Tensor) -> Tensor:
         """Average over the map of the last neuron's spikes."""
         return self.act(x).mean((-2, -1))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
-        return {"stem": r"^conv1|^bn1", "blocks": blocks, "last neuron": r"^act"}
 
 
 ORIGIN = Origin(

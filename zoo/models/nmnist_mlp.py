@@ -4,8 +4,8 @@ Lee, Delbruck and Pfeiffer 2016, Frontiers in Neuroscience 10:508 (2312-800-10),
 arXiv:1706.02609; SLAYER has 2312-500-500-10 (`hidden=(500, 500)`). Written from the papers' sizes.
 
 It takes frames [T, N, 2, 34, 34], as convolutional students of the same data do: its first layer is a convolution as
-large as the frame, which is a fully connected layer by another name, number by number, and knows what a channel is. The
-readout does not spike; the answer is its mean over time.
+large as the frame, which computes what a fully connected layer would and keeps the channel axis. The readout does not
+spike; the answer is its mean over time.
 """
 
 import math
@@ -119,7 +119,7 @@ class FrameMLP(SpikingModel):
         return x if pre_logits else self.fc(x)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^layers\.(\d+)"}
 
 

@@ -5,7 +5,6 @@ has one mask for all steps. The last layer is of neurons too, ten for every clas
 share of its ten that fire, in [0, 1]. The paper trains it by the squared distance of its mean over time to one-hot.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from timm.layers.helpers import to_2tuple
@@ -16,23 +15,20 @@ from ..layers.stateless import (
     LinearNeuron,
     SequenceDropout,
     check_halvings,
-    check_image_size,
     init_convolutions,
     init_for_spikes,
     make_classifier,
-    over_time,
 )
-from ..model import SpikingModel
 from ..neurons import NeuronSpec, Stateful, make_neuron
 from ._builder import Origin, create, frames, images, make_default_cfgs
-from .spiking_vgg import make_stages
+from ._vgg import VGG
 
 __all__ = ["PLIFNet"]
 
 VOTERS = 10  # neurons of the last layer for every class
 
 
-class PLIFNet(SpikingModel):
+class PLIFNet(VGG):
     """Stages of 3x3 convolutions with a 2x2 max-pool after each, a hidden layer, and a vote. Contract: `SpikingModel`.
 
     A feature is the output of a stage before its pool; the last pool belongs to the head.
@@ -66,8 +62,7 @@ class PLIFNet(SpikingModel):
         self.neuron = neuron
         self.img_size = to_2tuple(img_size)
         check_halvings(self.img_size, len(stages))
-        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron, bias=False)
-        self.pool = nn.MaxPool2d(2)
+        self.add_stages(stages, in_chans, neuron, nn.MaxPool2d(2), bias=False)
         height, width = (side // 2 ** len(stages) for side in self.img_size)
         self.hidden = nn.Sequential(
             SequenceDropout(drop_rate),
@@ -91,22 +86,6 @@ class PLIFNet(SpikingModel):
         self.act = self.make_voters(num_classes).to(next(self.parameters()))
         init_for_spikes(self.fc)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The output of every stage, before its pool."""
-        check_image_size(x, self.img_size)
-        x = self.stage(self.stem, x)
-        for index, layers in enumerate(self.stages):
-            x = self.stage(layers, self.stage(self.downsample, x) if index else x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
-        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
-
-    def downsample(self, x: Tensor) -> Tensor:
-        """2x2 max-pool."""
-        return over_time(x, self.pool)
-
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Max-pool, hidden layer, vote: [T, N, C, H, W] -> [T, N, K] in tenths."""
         x = self.stage(self.hidden, self.stage(self.downsample, x).flatten(2))
@@ -115,9 +94,8 @@ class PLIFNet(SpikingModel):
         return self.act(self.fc(x)).unflatten(-1, (self.num_classes, VOTERS)).mean(-1)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden|^act"}
+        """Parameters grouped by depth."""
+        return {**super().group_matcher(coarse), "hidden": r"^hidden|^act"}
 
 
 ORIGIN = Origin(

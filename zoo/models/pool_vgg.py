@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         The biases start at 0 and are learned.
 
         Args:
-            batches: Images as the model sees them, [N, C, H, W] or sequences [T, N, C, H, W].
+            batches: Images as the model takes them, [N, C, H, W] or sequences [T, N, C, H, W].
             eps: Added to the variances, so that noise is not blown up.
 
         Raises:
@@ -180,14 +180,14 @@ class PoolVGG(SpikingModel):
             yield x
 
     def encode(self, x: Tensor) -> Tensor:
-        """The stem and the first unit; what comes before the first neuron sees a still image once."""
+        """The stem and the first unit; what comes before the first neuron is applied to a still image once."""
         first = self.stages[0][0]
         if isinstance(self.stem, Encoder):
             return first.act(self.repeat_still(first.current(self.stem(x))))
         return first(self.stem.act(self.repeat_still(self.stem.current(x))))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
 

@@ -84,7 +84,7 @@ class SEWEventNet(SpikingModel):
             yield x
 
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
+        """The encoder, whose convolution is applied to a still image once."""
         return self.encoder.act(self.repeat_still(self.encoder.current(x)))
 
     def downsample(self, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class SEWEventNet(SpikingModel):
         return self.stage(self.downsample, x).mean((-2, -1))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"stem": r"^encoder", "blocks": r"^blocks\.(\d+)" if coarse else r"^blocks\.(\d+)\.(\d+)"}
 
 

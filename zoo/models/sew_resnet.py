@@ -6,7 +6,6 @@ integers, not bits, and the convolution that reads it counts as multiply-accumul
 """
 
 import operator
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
+from ._resnet import ResNet
 
 __all__ = ["SEWResNet"]
 
@@ -95,7 +94,7 @@ class Bottleneck(nn.Module):
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-class SEWResNet(SpikingModel):
+class SEWResNet(ResNet):
     """A SEW-ResNet of any depth and width. Contract and errors: `SpikingModel`.
 
     Args:
@@ -130,8 +129,6 @@ class SEWResNet(SpikingModel):
         for what, name, accepted in (("block", block, BLOCKS), ("connect", connect, CONNECT), ("stem", stem, STEMS)):
             if name not in accepted:
                 raise ValueError(unknown(f"{what} of SEWResNet", name, accepted))
-        if len(layers) != len(widths):
-            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
 
         kernel, stride, pool = STEMS[stem]
         self.conv1 = nn.Conv2d(in_chans, widths[0], kernel, stride, padding=kernel // 2, bias=False)
@@ -140,43 +137,28 @@ class SEWResNet(SpikingModel):
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool else nn.Identity()
         self.feature_info = [{"num_chs": widths[0], "reduction": stride, "module": "act1"}]
 
-        chans, reduction = widths[0], stride * (2 if pool else 1)
-        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            first_stride = 1 if index == 0 else 2
-            reduction *= first_stride
-            blocks = []
-            for number in range(depth):
-                blocks.append(BLOCKS[block](chans, width, first_stride if number == 0 else 1, connect, neuron))
-                chans = width * BLOCKS[block].expansion
-            name = f"layer{index + 1}"
-            self.add_module(name, nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
+        def make_block(chans: int, width: int, stride: int) -> nn.Module:
+            return BLOCKS[block](chans, width, stride, connect, neuron)
 
+        reduction = stride * (2 if pool else 1)
+        expansion = BLOCKS[block].expansion
+        chans = self.add_stages(layers, widths, make_block, widths[0], reduction, expansion=expansion)
         self.num_features = chans
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The stem's spikes, then the output of every stage."""
-        x = self.stage(self.stem, x)
-        yield x
-        x = self.stage(self.downsample, x)
-        for info in self.feature_info[1:]:
-            x = self.stage(self.get_submodule(info["module"]), x)
-            yield x
-
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
+        """The encoder, whose convolution is applied to a still image once."""
         return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
 
-    def downsample(self, x: Tensor) -> Tensor:
+    def enter_stages(self, x: Tensor) -> Tensor:
         """The stem's max-pool, if it has one."""
-        return over_time(x, self.maxpool)
+        return self.stage(self.downsample, x)
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        return {"stem": r"^conv1|bn1|act1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+    def downsample(self, x: Tensor) -> Tensor:
+        """The max-pool."""
+        return over_time(x, self.maxpool)
 
 
 STEMS = {"imagenet": (7, 2, True), "small": (3, 1, False)}  # kernel, stride, max-pool

@@ -256,7 +256,7 @@ class SpikeGPT(SpikingModel):
         return torch.cat(written)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"stem": r"^emb", "blocks": [(r"^blocks\.(\d+)", None), (r"^ln_out", (99999,))]}
 
 

@@ -156,7 +156,7 @@ class SpikePoint(SpikingModel):
         return self.stage(self.fc, x).unflatten(-1, (self.num_classes, VOTERS)).mean(-1)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         blocks = r"^stage(\d+)" if coarse else r"^stage(\d+)\.(\d+)"
         return {"stem": r"^groups|^centroids", "blocks": [(blocks, None), (r"^hidden", (99,))]}
 

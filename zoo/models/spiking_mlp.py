@@ -101,7 +101,7 @@ class SpikingMLP(SpikeTrainModel):
         return x if pre_logits or self.num_classes == 0 else class_scores(self.stage(self.fc, x), self.readout)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^blocks\.(\d+)"}
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import MatMul, NeuronConv, Residual, SequenceDropout, init_convolutions, over_time
-from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, frames, images, make_default_cfgs
+from ._stage_transformer import StageTransformer
 
 __all__ = ["SpikingResformer"]
 
@@ -108,7 +108,7 @@ STEMS = {"imagenet": (7, 2, True), "small": (3, 1, False)}  # kernel, stride, ma
 PATCHES = (4, 2, 1)
 
 
-class SpikingResformer(SpikingModel):
+class SpikingResformer(StageTransformer):
     """A SpikingResformer of three stages. Contract and errors: `SpikingModel`.
 
     Args:
@@ -181,13 +181,10 @@ class SpikingResformer(SpikingModel):
                 f"The attention of this SpikingResformer divides the image into patches: its sides must be multiples "
                 f"of {self.multiple}, found {x.shape[-2]} x {x.shape[-1]}. Resize or crop the images."
             )
-        x = self.repeat_still(self.stage(self.stem, x))
-        for blocks in self.stages:
-            x = self.stage(blocks, x)
-            yield x
+        yield from super().forward_stages(x)
 
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which sees a still image once; no neuron."""
+        """The encoder, which is applied to a still image once; no neuron."""
         return over_time(x, self.conv1, self.bn1, self.maxpool)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -196,10 +193,6 @@ class SpikingResformer(SpikingModel):
         if isinstance(self.fc, nn.Linear):
             self.fc.register_parameter("bias", None)
             nn.init.trunc_normal_(self.fc.weight, std=0.02)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        return {"stem": r"^conv1|bn1", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
 
 ORIGIN = Origin(

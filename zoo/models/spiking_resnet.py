@@ -5,7 +5,6 @@ Written from the papers' tables; the original of TET is MIT. As the sum is of cu
 convolution but the encoder reads bits.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,9 +12,9 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.stateless import LinearNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
+from ._resnet import ResNet
 
 __all__ = ["SpikingResNet"]
 
@@ -47,7 +46,7 @@ class Block(nn.Module):
         return self.act2(over_time(y, self.conv2, self.bn2) + over_time(x, self.downsample))
 
 
-class SpikingResNet(SpikingModel):
+class SpikingResNet(ResNet):
     """A spiking ResNet of basic blocks for small images. Contract and errors: `SpikingModel`.
 
     Args:
@@ -77,46 +76,23 @@ class SpikingResNet(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        if len(layers) != len(widths):
-            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
         self.conv1, self.bn1 = conv3x3(in_chans, stem_width), nn.BatchNorm2d(stem_width)
         self.act1 = make_neuron(neuron, stem_width)
         self.feature_info = [{"num_chs": stem_width, "reduction": 1, "module": "act1"}]
-        chans = stem_width
-        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            blocks = []
-            for number in range(depth):
-                blocks.append(Block(chans, width, 2 if index > 0 and number == 0 else 1, neuron))
-                chans = width
-            name = f"layer{index + 1}"
-            self.add_module(name, nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": name})
+        chans = self.add_stages(layers, widths, partial(Block, neuron=neuron), stem_width)
         self.hidden = LinearNeuron(chans, hidden, neuron)
         self.num_features = hidden
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(hidden, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The stem's spikes, then the output of every stage."""
-        x = self.stage(self.stem, x)
-        yield x
-        for info in self.feature_info[1:]:
-            x = self.stage(self.get_submodule(info["module"]), x)
-            yield x
-
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
+        """The encoder, whose convolution is applied to a still image once."""
         return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
 
     def pool_features(self, x: Tensor) -> Tensor:
         """Average over the map, then the hidden layer."""
         return self.stage(self.hidden, x.mean((-2, -1)))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
-        return {"stem": r"^conv1|^bn1|^act1", "blocks": blocks, "hidden": r"^hidden"}
 
 
 ORIGIN = Origin(

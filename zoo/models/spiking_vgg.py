@@ -6,7 +6,6 @@ Written from the tables. Max-pooling keeps spikes binary. Behind an average pool
 an ANN needs (`zoo.convert`), a convolution reads quarters.
 """
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,17 +14,15 @@ from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import (
-    ConvNeuron,
     LinearNeuron,
     SequenceDropout,
-    check_halvings,
     init_convolutions,
     make_classifier,
     over_time,
 )
-from ..model import SpikingModel
 from ..neurons import NeuronSpec
 from ._builder import Origin, create, images, make_default_cfgs
+from ._vgg import VGG
 
 __all__ = ["SpikingVGG"]
 
@@ -34,27 +31,7 @@ HEADS = ("small", "large")
 POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
-def make_stages(
-    stages: tuple[tuple[int, ...], ...], in_chans: int, neuron: NeuronSpec, bias: bool = True
-) -> tuple[ConvNeuron, nn.ModuleList, list[dict[str, Any]]]:
-    """The encoder, which is the first layer of stage 0, the stages, and the `feature_info` of their outputs."""
-    encoder, modules, info, chans = (
-        ConvNeuron(in_chans, stages[0][0], neuron, 3, bias=bias),
-        nn.ModuleList(),
-        [],
-        stages[0][0],
-    )
-    for index, widths in enumerate(stages):
-        layers = []
-        for width in widths[1:] if index == 0 else widths:
-            layers.append(ConvNeuron(chans, width, neuron, 3, bias=bias))
-            chans = width
-        modules.append(nn.Sequential(*layers))
-        info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
-    return encoder, modules, info
-
-
-class SpikingVGG(SpikingModel):
+class SpikingVGG(VGG):
     """A spiking VGG of any depth. Contract and errors: `SpikingModel`.
 
     A feature is the output of a stage before its 2x2 pool; the last pool belongs to the head.
@@ -91,8 +68,7 @@ class SpikingVGG(SpikingModel):
             raise ValueError(unknown("head of SpikingVGG", head, HEADS))
         if pool not in POOLS:
             raise ValueError(unknown("pool of SpikingVGG", pool, POOLS))
-        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
-        self.pool = POOLS[pool](2)
+        self.add_stages(stages, in_chans, neuron, POOLS[pool](2))
         chans = stages[-1][-1]
         self.global_pool = nn.AdaptiveAvgPool2d(7 if head == "large" else 1)
         self.hidden = nn.Sequential()
@@ -105,30 +81,13 @@ class SpikingVGG(SpikingModel):
         self.fc = make_classifier(self.num_features, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The output of every stage, before its pool."""
-        check_halvings(x.shape[-2:], len(self.stages))
-        x = self.stage(self.stem, x)
-        for index, layers in enumerate(self.stages):
-            x = self.stage(layers, self.stage(self.downsample, x) if index else x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
-        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
-
-    def downsample(self, x: Tensor) -> Tensor:
-        """2x2 pool."""
-        return over_time(x, self.pool)
-
     def pool_features(self, x: Tensor) -> Tensor:
         """2x2 pool, average pool, hidden layers: [T, N, C, H, W] -> [T, N, F]."""
         return self.stage(self.hidden, over_time(self.stage(self.downsample, x), self.global_pool).flatten(2))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden\.(\d+)"}
+        """Parameters grouped by depth."""
+        return {**super().group_matcher(coarse), "hidden": r"^hidden\.(\d+)"}
 
 
 cifar, imagenet = partial(images, 32, 10), partial(images, 224, 1000)

@@ -4,7 +4,6 @@ Source: Deng et al. 2022 (TET), arXiv:2202.11946. Written from the paper's table
 detached, as there. A convolution behind a pool reads averages of spikes, real numbers: multiply-accumulates.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from timm.layers.helpers import to_2tuple
@@ -14,22 +13,19 @@ from torch import Tensor, nn
 from ..layers.stateless import (
     SequenceDropout,
     check_halvings,
-    check_image_size,
     init_convolutions,
     make_classifier,
-    over_time,
 )
-from ..model import SpikingModel
 from ..neurons import NeuronSpec
 from ._builder import Origin, create, frames, make_default_cfgs
-from .spiking_vgg import make_stages
+from ._vgg import VGG
 
 __all__ = ["VGGSNN"]
 
 NEURON = {"name": "lif", "tau": 2.0, "decay_input": False, "detach_reset": False, "surrogate": "triangle"}
 
 
-class VGGSNN(SpikingModel):
+class VGGSNN(VGG):
     """Stages of 3x3 convolutions with a 2x2 average pool after each. Contract and errors: `SpikingModel`.
 
     A feature is the output of a stage before its pool; the last pool belongs to the head.
@@ -62,33 +58,16 @@ class VGGSNN(SpikingModel):
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
         self.img_size = to_2tuple(img_size)
         check_halvings(self.img_size, len(stages))
-        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
-        self.pool = nn.AvgPool2d(2)
+        self.add_stages(stages, in_chans, neuron, nn.AvgPool2d(2))
         height, width = (side // 2 ** len(stages) for side in self.img_size)
         self.num_features = stages[-1][-1] * height * width
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(self.num_features, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The output of every stage, before its pool."""
-        check_image_size(x, self.img_size)
-        x = self.stage(self.stem, x)
-        for index, layers in enumerate(self.stages):
-            x = self.stage(layers, over_time(x, self.pool) if index else x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
-        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
-
     def pool_features(self, x: Tensor) -> Tensor:
         """Average pool; then all that is left: [T, N, C, H, W] -> [T, N, F]."""
-        return over_time(x, self.pool).flatten(2)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        return {"stem": r"^encoder", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+        return self.stage(self.downsample, x).flatten(2)
 
 
 ORIGIN = Origin(
