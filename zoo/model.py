@@ -55,10 +55,10 @@ def read(model: Network, x: Tensor) -> Outputs:
 class SpikingModel(nn.Module, ABC):
     """A spiking student: timm's model surface, over sequences.
 
-    An architecture gives `forward_stages` and `forward_head`, and sets `num_features`, `feature_info` and its
-    classifier `fc`; everything else is here. A still image (T = 1) is encoded by the first convolution and norm once
-    and the current is then repeated `num_steps` times; in a sequence (T > 1) every frame is one step, whatever
-    `num_steps` is.
+    An architecture gives `forward_stages` and `group_matcher`, and sets `num_features`, `feature_info`, the dropout
+    `head_drop` and the classifier `fc`; everything else is here. A still image (T = 1) is encoded by the first
+    convolution and norm once and the current is then repeated `num_steps` times; in a sequence (T > 1) every frame is
+    one step, whatever `num_steps` is.
 
     Args:
         num_classes: Classes K; 0 for no classifier.
@@ -91,6 +91,7 @@ class SpikingModel(nn.Module, ABC):
     num_features: int
     feature_info: list[dict[str, Any]]
     pretrained_cfg: dict[str, Any]
+    head_drop: nn.Module
     fc: nn.Module
 
     def __init__(self, num_classes: int, in_chans: int, num_steps: int, drop_rate: float = 0.0) -> None:
@@ -138,9 +139,17 @@ class SpikingModel(nn.Module, ABC):
     def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the features of `feature_info`, in order, of a sequence: [T, N, C, H, W] each."""
 
-    @abstractmethod
+    def pool_features(self, x: Tensor) -> Tensor:
+        """What the classifier reads, [T, N, F], of the last feature [T, N, C, H, W]: its average over the map."""
+        return x.mean((-2, -1))
+
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits [T, N, K] of the last feature [T, N, C, H, W]; the pooled [T, N, F] if pre_logits."""
+        """Logits [T, N, K] of the last feature [T, N, C, H, W]: `pool_features`, dropout, classifier.
+
+        With pre_logits, what the classifier reads, [T, N, F].
+        """
+        x = self.head_drop(self.pool_features(x))
+        return x if pre_logits else self.fc(x)
 
     def get_classifier(self) -> nn.Module:
         """The layer that gives the logits."""
@@ -156,6 +165,11 @@ class SpikingModel(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} pools by the average only, found global_pool={global_pool!r}.")
         self.num_classes = num_classes
         self.fc = make_classifier(self.num_features, num_classes).to(next(self.parameters()))
+
+    @staticmethod
+    def adapt_weights(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        """The weights of a checkpoint as this model names them; called before timm loads them."""
+        return weights
 
     @abstractmethod
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

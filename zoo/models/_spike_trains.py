@@ -1,16 +1,23 @@
-"""What the students of spike trains share: fully connected layers, no still image, nothing to pool."""
+"""Base of the students of spike trains: fully connected layers, no still image, nothing to pool."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 
 READOUTS = ("softmax", "potential")
+
+
+def without_other_readout(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Drop a readout for other classes from the weights of a checkpoint; timm would drop only an `fc.weight`."""
+    ours, theirs = (
+        {name: value.shape for name, value in tensors.items() if name.startswith("fc.")}
+        for tensors in (model.state_dict(), weights)
+    )
+    return weights if ours == theirs else {name: value for name, value in weights.items() if name not in theirs}
 
 
 class SpikeTrainModel(SpikingModel):
@@ -20,6 +27,7 @@ class SpikeTrainModel(SpikingModel):
     """
 
     sequence_ndim = 3
+    adapt_weights = staticmethod(without_other_readout)
 
     @abstractmethod
     def make_readout(self, num_classes: int) -> nn.Module:
@@ -41,9 +49,6 @@ class SpikeTrainModel(SpikingModel):
         return super().no_weight_decay() | {name for name, _ in self.named_parameters() if name.endswith(".delay")}
 
 
-Student = TypeVar("Student", bound=SpikeTrainModel)
-
-
 def check_hidden(hidden: Sequence[int]) -> None:
     """Refuse hidden layers that cannot be made.
 
@@ -52,36 +57,6 @@ def check_hidden(hidden: Sequence[int]) -> None:
     """
     if not hidden or min(hidden) < 1:
         raise ValueError(f"hidden is the number of neurons of every hidden layer, each >= 1, found {list(hidden)}.")
-
-
-def spike_train_cfg(in_chans: int, num_classes: int, paper: str, code: str, **changes: Any) -> dict[str, Any]:
-    """A row of `default_cfgs`, timm's description of a student of F = in_chans spike trains and K classes.
-
-    `code` is the licence of the authors' code.
-    """
-    return {
-        "num_classes": num_classes,
-        "input_size": (in_chans, 1, 1),  # timm insists on three numbers
-        "mean": (0.0,) * in_chans,  # spikes are not normalised
-        "std": (1.0,) * in_chans,
-        "classifier": "fc",
-        "paper_ids": paper,
-        "notes": ("kind: spike trains", f"original code: {code}"),
-        **changes,
-    }
-
-
-def build_student(cls: type[Student], variant: str, pretrained: bool, arguments: Mapping[str, Any]) -> Student:
-    """Make a student as an entry point does: timm's `build_model_with_cfg`, told what holds for all spike trains."""
-    model: Student = build_model_with_cfg(
-        cls,
-        variant,
-        pretrained,
-        feature_cfg={"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(arguments["hidden"])))},
-        pretrained_filter_fn=without_other_readout,
-        **arguments,
-    )
-    return model
 
 
 def check_readout(readout: str) -> None:
@@ -105,12 +80,3 @@ def class_scores(potential: Tensor, readout: str) -> Tensor:
         [[2.5, 2.5, 2.5, 2.5]]
     """
     return len(potential) * potential.softmax(-1) if readout == "softmax" else potential
-
-
-def without_other_readout(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Drop a readout for other classes from the weights of a checkpoint; timm would drop only an `fc.weight`."""
-    ours, theirs = (
-        {name: value.shape for name, value in tensors.items() if name.startswith("fc.")}
-        for tensors in (model.state_dict(), weights)
-    )
-    return weights if ours == theirs else {name: value for name, value in weights.items() if name not in theirs}

@@ -7,11 +7,12 @@ shortcuts). timm's ResNets shrink an image 32 times; a 32-pixel image would leav
 from typing import Any
 
 import torch.nn.functional as F
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models._features import feature_take_indices  # timm gives it no public name
 from torch import Tensor, nn
 
 from ..layers.stateless import init_convolutions, make_classifier
+from ._builder import Origin, create, images, make_default_cfgs
 
 __all__ = ["CifarResNet"]
 
@@ -85,6 +86,17 @@ class CifarResNet(nn.Module):
                 break
         return features if intermediates_only else (x, features)
 
+    def prune_intermediate_layers(
+        self, indices: int | list[int] | None = None, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last chosen feature, and the head (timm's name, for `features_only`)."""
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        for info in self.feature_info[last + 1 :]:
+            self.set_submodule(info["module"], nn.Identity())
+        if prune_head:
+            self.reset_classifier(0)
+        return take
+
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature [N, 64, H / 4, W / 4] of images [N, C, H, W]."""
         return self.forward_intermediates(x, indices=[len(self.feature_info) - 1])[0]
@@ -108,36 +120,20 @@ class CifarResNet(nn.Module):
         self.fc = make_classifier(self.num_features, num_classes).to(self.conv1.weight)  # its device and dtype
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:1512.03385",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs({"cifar_resnet20": _cfg(), "cifar_resnet56": _cfg()})
-
-
-def _create(variant: str, pretrained: bool, depth: int, kwargs: dict[str, Any]) -> CifarResNet:
-    feature_cfg = {"feature_cls": "getter", "out_indices": (0, 1, 2, 3)}
-    return build_model_with_cfg(CifarResNet, variant, pretrained, feature_cfg=feature_cfg, depth=depth, **kwargs)
+default_cfgs = make_default_cfgs(
+    Origin("arXiv:1512.03385"),
+    {name: images(32, 10, interpolation="bilinear", crop_pct=1.0) for name in ("cifar_resnet20", "cifar_resnet56")},
+    first_conv="conv1",
+)
 
 
 @register_model
 def cifar_resnet20(pretrained: bool = False, **kwargs: Any) -> CifarResNet:
     """ResNet-20 for small images: 269,722 parameters for 10 classes."""
-    return _create("cifar_resnet20", pretrained, 3, kwargs)
+    return create(CifarResNet, "cifar_resnet20", pretrained, kwargs, depth=3)
 
 
 @register_model
 def cifar_resnet56(pretrained: bool = False, **kwargs: Any) -> CifarResNet:
     """ResNet-56 for small images: 853,018 parameters for 10 classes."""
-    return _create("cifar_resnet56", pretrained, 9, kwargs)
+    return create(CifarResNet, "cifar_resnet56", pretrained, kwargs, depth=9)

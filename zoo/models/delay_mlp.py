@@ -7,18 +7,17 @@ networks. Written from the equations.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.delayed_linear import DelayedLinear, delayed_layers
 from ..layers.stateless import SequenceDropout, over_time
 from ..neurons import NeuronSpec, make_neuron
 from ..neurons.functional import leaky
-from ._spike_trains import SpikeTrainModel, build_student, check_hidden, check_readout, class_scores, spike_train_cfg
+from ._builder import Origin, create, make_default_cfgs, spike_trains
+from ._spike_trains import SpikeTrainModel, check_hidden, check_readout, class_scores
 
 __all__ = ["DelayMLP"]
-
-PAPER = "arXiv:2306.17670"
 
 
 class DelayBlock(nn.Module):
@@ -116,7 +115,7 @@ class DelayMLP(SpikeTrainModel):
         return class_scores(potential, self.readout)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^blocks\.(\d+)"}
 
     def lr_factors(self) -> dict[str, float]:
@@ -124,43 +123,47 @@ class DelayMLP(SpikeTrainModel):
         return {f"{name}.delay": self.delay_lr for name in delayed_layers(self)}
 
 
-default_cfgs = generate_default_cfgs(
+default_cfgs = make_default_cfgs(
+    Origin("arXiv:2306.17670", kind="spike trains", code="no licence"),
     {
-        "delay_mlp_2x256": spike_train_cfg(140, 20, PAPER, "no licence", description="95.07 % SHD"),
-        "delay_mlp_2x512": spike_train_cfg(140, 35, PAPER, "no licence"),
-        "delay_mlp_3x512": spike_train_cfg(140, 35, PAPER, "no licence", description="80.69 % SSC, two taps a synapse"),
-        "delay_mlp_tiny": spike_train_cfg(140, 20, PAPER, "no licence"),
-    }
+        "delay_mlp_2x256": spike_trains(140, 20, published="95.07 % SHD"),
+        "delay_mlp_2x512": spike_trains(140, 35),
+        "delay_mlp_3x512": spike_trains(140, 35, published="80.69 % SSC, two taps a synapse"),
+        "delay_mlp_tiny": spike_trains(140, 20),
+    },
 )
 
 
-def _create(variant: str, pretrained: bool, tau: float, defaults: dict[str, Any], kwargs: dict[str, Any]) -> DelayMLP:
-    neuron = {"name": "lif", "tau": tau, "decay_input": False, "surrogate": {"name": "atan", "alpha": 5.0}}
-    return build_student(DelayMLP, variant, pretrained, {"neuron": neuron, "readout_tau": tau} | defaults | kwargs)
+def leak(tau: float) -> dict[str, Any]:
+    """The neuron and the readout of time constant tau, in steps."""
+    surrogate = {"name": "atan", "alpha": 5.0}
+    neuron = {"name": "lif", "tau": tau, "decay_input": False, "surrogate": surrogate}
+    return {"neuron": neuron, "readout_tau": tau}
+
+
+SSC: dict[str, Any] = {**leak(1.5), "kernel_size": 31, "drop_rate": 0.25, "num_classes": 35}
 
 
 @register_model
 def delay_mlp_2x256(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
     """The network of SHD (10 ms steps, delays to 240 ms): 214,016 parameters for 140 inputs and 20 classes."""
-    defaults = {"hidden": (256, 256), "kernel_size": 25, "drop_rate": 0.4}
-    return _create("delay_mlp_2x256", pretrained, 1.005, defaults, kwargs)
+    shd = {**leak(1.005), "kernel_size": 25, "drop_rate": 0.4}
+    return create(DelayMLP, "delay_mlp_2x256", pretrained, kwargs, **shd, hidden=(256, 256))
 
 
 @register_model
 def delay_mlp_2x512(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
     """The smaller network of SSC and Speech Commands (10 ms steps, delays to 300 ms): 705,536 parameters."""
-    defaults = {"hidden": (512, 512), "kernel_size": 31, "drop_rate": 0.25, "num_classes": 35}
-    return _create("delay_mlp_2x512", pretrained, 1.5, defaults, kwargs)
+    return create(DelayMLP, "delay_mlp_2x512", pretrained, kwargs, **SSC, hidden=(512, 512))
 
 
 @register_model
 def delay_mlp_3x512(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
     """The larger one: 1,230,848 parameters for 140 inputs and 35 classes; 2,458,624 with `kernel_count=2`."""
-    defaults = {"hidden": (512, 512, 512), "kernel_size": 31, "drop_rate": 0.25, "num_classes": 35}
-    return _create("delay_mlp_3x512", pretrained, 1.5, defaults, kwargs)
+    return create(DelayMLP, "delay_mlp_3x512", pretrained, kwargs, **SSC, hidden=(512, 512, 512))
 
 
 @register_model
 def delay_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> DelayMLP:
     """Two hidden layers of 24 and 16 neurons with delays to 10 steps, for tests."""
-    return _create("delay_mlp_tiny", pretrained, 1.5, {"hidden": (24, 16), "kernel_size": 11}, kwargs)
+    return create(DelayMLP, "delay_mlp_tiny", pretrained, kwargs, **leak(1.5), hidden=(24, 16), kernel_size=11)

@@ -3,19 +3,20 @@
 Source: Yao et al. 2025, arXiv:2411.16061. Written from the paper's tables; the original has no licence. The layout is
 that of Meta-SpikeFormer with other blocks. Its unit `integer` has D + 1 levels and no membrane: at T = 1 this is a
 network of quantised activations, whose claim to be spiking is that k / D can be sent as k spikes in D binary steps. Do
-not rank it among networks of binary spikes. The energy counter, which knows bits, calls its operations
-multiply-accumulates; spikes as the paper counts them are `sops` times D.
+not rank it among networks of binary spikes. The energy counter counts its operations as multiply-accumulates;
+spikes as the paper counts them are `sops` times D.
 """
 
+from functools import partial
 from typing import Any, ClassVar
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.attention import Block, SpikeAttention, membrane_mlp
 from ..layers.stateless import ConvNeuron, ConvNorm, NeuronConv, Residual
-from ..model import TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
 from .meta_spikeformer import MetaSpikeFormer
 
 __all__ = ["ESpikeFormer"]
@@ -90,61 +91,48 @@ class ESpikeFormer(MetaSpikeFormer):
         return nn.Identity()
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "min_input_size": (3, 112, 112),  # with fewer tokens the attention of a new net may be silent
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2411.16061",
-        "notes": ("kind: transformer, integer-trained", "original code: no licence"),
-        "paper_name": "Scaling Spike-driven Transformer with Efficient Spike Firing Approximation Training",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "e_spikeformer_3m": _cfg(),
-        "e_spikeformer_5m": _cfg(),
-        "e_spikeformer_10m": _cfg(description="78.5 % ImageNet-1k, 1 x 4 levels"),
-        "e_spikeformer_19m": _cfg(description="79.8 % ImageNet-1k, 1 x 4 levels"),
-        "e_spikeformer_tiny": _cfg(num_classes=10, input_size=(3, 32, 32), min_input_size=(3, 28, 28)),
-    }
+ORIGIN = Origin(
+    "arXiv:2411.16061",
+    kind="transformer, integer-trained",
+    code="no licence",
+    title="Scaling Spike-driven Transformer with Efficient Spike Firing Approximation Training",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> ESpikeFormer:
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": (0, 1, 2, 3, 4)}
-    return build_model_with_cfg(ESpikeFormer, variant, pretrained, feature_cfg=feature_cfg, **{**defaults, **kwargs})
+imagenet = partial(images, 224, 1000, min_side=112)  # with fewer tokens the attention of a new net may be silent
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {
+        "e_spikeformer_3m": imagenet(),
+        "e_spikeformer_5m": imagenet(),
+        "e_spikeformer_10m": imagenet(published="78.5 % ImageNet-1k, 1 x 4 levels"),
+        "e_spikeformer_19m": imagenet(published="79.8 % ImageNet-1k, 1 x 4 levels"),
+        "e_spikeformer_tiny": images(32, 10, min_side=28),
+    },
+    first_conv="conv1",
+)
 
 
 @register_model
 def e_spikeformer_3m(pretrained: bool = False, **kwargs: Any) -> ESpikeFormer:
     """E-SpikeFormer-T for ImageNet: 2,702,048 parameters."""
-    return _create("e_spikeformer_3m", pretrained, {"dims": (24, 48, 96, 128)}, kwargs)
+    return create(ESpikeFormer, "e_spikeformer_3m", pretrained, kwargs, dims=(24, 48, 96, 128))
 
 
 @register_model
 def e_spikeformer_5m(pretrained: bool = False, **kwargs: Any) -> ESpikeFormer:
     """E-SpikeFormer-S for ImageNet: 5,105,608 parameters."""
-    return _create("e_spikeformer_5m", pretrained, {"dims": (32, 64, 128, 192)}, kwargs)
+    return create(ESpikeFormer, "e_spikeformer_5m", pretrained, kwargs, dims=(32, 64, 128, 192))
 
 
 @register_model
 def e_spikeformer_10m(pretrained: bool = False, **kwargs: Any) -> ESpikeFormer:
     """E-SpikeFormer-M for ImageNet: 10,023,112 parameters."""
-    return _create("e_spikeformer_10m", pretrained, {"dims": (48, 96, 192, 240)}, kwargs)
+    return create(ESpikeFormer, "e_spikeformer_10m", pretrained, kwargs, dims=(48, 96, 192, 240))
 
 
 @register_model
 def e_spikeformer_19m(pretrained: bool = False, **kwargs: Any) -> ESpikeFormer:
     """E-SpikeFormer-L for ImageNet: 18,987,504 parameters."""
-    return _create("e_spikeformer_19m", pretrained, {"dims": (64, 128, 256, 360)}, kwargs)
+    return create(ESpikeFormer, "e_spikeformer_19m", pretrained, kwargs, dims=(64, 128, 256, 360))
 
 
 @register_model
@@ -154,4 +142,4 @@ def e_spikeformer_tiny(pretrained: bool = False, **kwargs: Any) -> ESpikeFormer:
     With few tokens the products of the attention are small; its scale is 4.
     """
     defaults = {"dims": (16, 24, 32, 48), "depths": (1, 1, 1, 1, 1), "num_heads": 2, "scale": 4.0}
-    return _create("e_spikeformer_tiny", pretrained, defaults, kwargs)
+    return create(ESpikeFormer, "e_spikeformer_tiny", pretrained, kwargs, **defaults)

@@ -7,12 +7,13 @@ recurrence and delays: Nowotny, Turner and Knight 2025; Meszaros, Knight and Now
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.eventprop import EventPropLI, EventPropLIF, TimeConstants, first_spike_logits
-from ._spike_trains import SpikeTrainModel, build_student, check_hidden, spike_train_cfg
+from ._builder import Origin, create, make_default_cfgs, spike_trains
+from ._spike_trains import SpikeTrainModel, check_hidden
 
 __all__ = ["EventPropMLP"]
 
@@ -109,7 +110,7 @@ class EventPropMLP(SpikeTrainModel):
         return out if self.readout == "li" else first_spike_logits(out, self.times.dt)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^layers\.(\d+)"}
 
 
@@ -129,28 +130,25 @@ def check_layers(hidden: Sequence[int], readout: str, init: Sequence[Sequence[fl
         )
 
 
-PAPER = "doi:10.1038/s41598-021-91786-z"
-default_cfgs = generate_default_cfgs(
-    {
-        name: spike_train_cfg(5, 3, PAPER, "not looked up")
-        for name in ("eventprop_mlp_200", "eventprop_rnn_256", "eventprop_mlp_tiny")
-    }
+default_cfgs = make_default_cfgs(
+    Origin("doi:10.1038/s41598-021-91786-z", kind="spike trains", code="not looked up"),
+    {name: spike_trains(5, 3) for name in ("eventprop_mlp_200", "eventprop_rnn_256", "eventprop_mlp_tiny")},
 )
 
 
 @register_model
 def eventprop_mlp_200(pretrained: bool = False, **kwargs: Any) -> EventPropMLP:
     """One hidden layer of 200 neurons (Yin-Yang in the paper): 1,600 weights for 5 inputs and 3 classes."""
-    return build_student(EventPropMLP, "eventprop_mlp_200", pretrained, {"hidden": (200,)} | kwargs)
+    return create(EventPropMLP, "eventprop_mlp_200", pretrained, kwargs, hidden=(200,))
 
 
 @register_model
 def eventprop_rnn_256(pretrained: bool = False, **kwargs: Any) -> EventPropMLP:
     """One recurrent hidden layer of 256 neurons: 67,584 weights for 5 inputs and 3 classes."""
-    return build_student(EventPropMLP, "eventprop_rnn_256", pretrained, {"hidden": (256,), "recurrent": True} | kwargs)
+    return create(EventPropMLP, "eventprop_rnn_256", pretrained, kwargs, hidden=(256,), recurrent=True)
 
 
 @register_model
 def eventprop_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> EventPropMLP:
     """Two hidden layers of 24 and 16 neurons, for tests."""
-    return build_student(EventPropMLP, "eventprop_mlp_tiny", pretrained, {"hidden": (24, 16)} | kwargs)
+    return create(EventPropMLP, "eventprop_mlp_tiny", pretrained, kwargs, hidden=(24, 16))

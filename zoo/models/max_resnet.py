@@ -6,16 +6,17 @@ a strided convolution does elsewhere. As in `ms_resnet.py` a sum is of potential
 shortcut reads them; every other convolution reads bits.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.attention import LIF_OF_SPIKFORMER
 from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
+from ._resnet import ResNet
 
 __all__ = ["MaxResNet"]
 
@@ -28,16 +29,16 @@ def conv3x3(in_chans: int, out_chans: int) -> nn.Conv2d:
 class Block(nn.Module):
     """Twice neuron, convolution, norm, the first followed by the max-pool; plus the shortcut: [T, N, C, H, W]."""
 
-    def __init__(self, in_chans: int, width: int, halve: bool, neuron: NeuronSpec) -> None:
+    def __init__(self, in_chans: int, width: int, stride: int, neuron: NeuronSpec) -> None:
         super().__init__()
         self.act1 = make_neuron(neuron, in_chans)
         self.conv1, self.bn1 = conv3x3(in_chans, width), nn.BatchNorm2d(width)
-        self.pool = nn.MaxPool2d(3, 2, padding=1) if halve else nn.Identity()
+        self.pool = nn.MaxPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()
         self.act2 = make_neuron(neuron, width)
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
         self.downsample = nn.Sequential()
-        if halve or in_chans != width:
-            self.downsample.append(nn.Conv2d(in_chans, width, 1, 2 if halve else 1, bias=False))
+        if stride > 1 or in_chans != width:
+            self.downsample.append(nn.Conv2d(in_chans, width, 1, stride, bias=False))
             self.downsample.append(nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ class Block(nn.Module):
         return y + over_time(x, self.downsample)
 
 
-class MaxResNet(SpikingModel):
+class MaxResNet(ResNet):
     """A Max-ResNet of any depth and width. Contract and errors: `SpikingModel`.
 
     The features are potentials. The first block of every stage but the first halves the sides.
@@ -77,84 +78,46 @@ class MaxResNet(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        if len(layers) != len(widths):
-            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
         self.conv1, self.bn1 = conv3x3(in_chans, stem_width), nn.BatchNorm2d(stem_width)
         self.feature_info = [{"num_chs": stem_width, "reduction": 1, "module": "bn1"}]
-        chans = stem_width
-        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            blocks = []
-            for number in range(depth):
-                blocks.append(Block(chans, width, index > 0 and number == 0, neuron))
-                chans = width
-            name = f"layer{index + 1}"
-            self.add_module(name, nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": name})
+        chans = self.add_stages(layers, widths, partial(Block, neuron=neuron), stem_width)
         self.num_features = chans
         self.act = make_neuron(neuron, chans)
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The encoded image, then the output of every stage: potentials."""
-        x = self.repeat_still(self.stage(self.stem, x))
-        yield x
-        for info in self.feature_info[1:]:
-            x = self.stage(self.get_submodule(info["module"]), x)
-            yield x
-
     def stem(self, x: Tensor) -> Tensor:
         """The encoder, which has no neuron: the first block's reads it."""
-        return over_time(x, self.conv1, self.bn1)
+        return self.repeat_still(over_time(x, self.conv1, self.bn1))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last neuron, global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.act(x).mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
-        return {"stem": r"^conv1|^bn1", "blocks": blocks, "last neuron": r"^act"}
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map of the last neuron's spikes."""
+        return self.act(x).mean((-2, -1))
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "min_input_size": (3, 8, 8),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2505.18608",
-        "paper_name": "Spiking Neural Networks Need High Frequency Information",
-        "notes": ("kind: convolutional", "original code: no licence"),
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {"max_resnet18": _cfg(description="97.17 % CIFAR-10, T = 4"), "max_resnet_tiny": _cfg()}
+ORIGIN = Origin(
+    "arXiv:2505.18608",
+    kind="convolutional",
+    code="no licence",
+    title="Spiking Neural Networks Need High Frequency Information",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> MaxResNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
-    return build_model_with_cfg(MaxResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+cifar = partial(images, 32, 10, min_side=8)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {"max_resnet18": cifar(published="97.17 % CIFAR-10, T = 4"), "max_resnet_tiny": cifar()},
+    first_conv="conv1",
+)
 
 
 @register_model
 def max_resnet18(pretrained: bool = False, **kwargs: Any) -> MaxResNet:
     """Max-ResNet-18 for CIFAR: 12,502,090 parameters for 10 classes, 12,548,260 for 100."""
-    return _create("max_resnet18", pretrained, {"layers": (3, 3, 2)}, kwargs)
+    return create(MaxResNet, "max_resnet18", pretrained, kwargs, layers=(3, 3, 2))
 
 
 @register_model
 def max_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> MaxResNet:
     """Three stages of one block, 16 to 64 channels."""
     defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem_width": 16}
-    return _create("max_resnet_tiny", pretrained, defaults, kwargs)
+    return create(MaxResNet, "max_resnet_tiny", pretrained, kwargs, **defaults)

@@ -5,17 +5,18 @@ spiking neuron is a low-pass filter, so the early layers should pass high freque
 convolution but the first reads bits.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.attention import LIF_OF_SPIKFORMER, Block, SpikingSelfAttention, init_transformer, membrane_mlp
-from ..layers.stateless import ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
+from ..layers.stateless import ConvNorm, NeuronConv, Residual, SequenceDropout, make_classifier
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, frames, images, make_default_cfgs
+from ._stage_transformer import StageTransformer
 
 __all__ = ["MaxFormer"]
 
@@ -80,7 +81,7 @@ def pixel_mixer(dim: int, kernel_size: int, neuron: NeuronSpec) -> nn.Module:
     return Residual(NeuronConv(dim, dim, neuron, kernel_size, groups=dim, bias=True))
 
 
-class MaxFormer(SpikingModel):
+class MaxFormer(StageTransformer):
     """A Max-Former of any width and depth. Contract and errors: `SpikingModel`.
 
     Args:
@@ -144,90 +145,50 @@ class MaxFormer(SpikingModel):
         self.fc = make_classifier(self.num_features, num_classes)
         init_transformer(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The currents after every stage."""
-        x = self.repeat_still(self.stage(self.stem, x))
-        for blocks in self.stages:
-            x = self.stage(blocks, x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which sees a still image once; no neuron."""
-        return over_time(x, self.conv1, self.bn1)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average over the map, neuron, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.head_act(x.mean((-2, -1))))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^conv1|bn1", "blocks": [(blocks, None), (r"^head_act", (99999,))]}  # the last group but fc
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map, then the last neuron."""
+        return self.head_act(x.mean((-2, -1)))
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "min_input_size": (3, 224, 224),  # with fewer tokens the attention of a new net may be silent
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2505.18608",
-        "notes": ("kind: transformer", "original code: no licence"),
-        "paper_name": "Spiking Neural Networks Need High Frequency Information",
-        **changes,
-    }
-
-
-CIFAR: dict[str, Any] = {"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 32, 32)}
-DVS: dict[str, Any] = {
-    "num_classes": 10,
-    "input_size": (2, 128, 128),
-    "min_input_size": (2, 128, 128),
-    "mean": (0.0, 0.0),
-    "std": (1.0, 1.0),
-}
-
-default_cfgs = generate_default_cfgs(
-    {
-        "maxformer_10_384": _cfg(description="77.82 % ImageNet-1k, T = 4"),
-        "maxformer_10_512": _cfg(description="79.86 % ImageNet-1k, T = 4"),
-        "maxformer_10_768": _cfg(description="82.39 % ImageNet-1k, T = 4"),
-        "maxformer_tiny": _cfg(num_classes=10, input_size=(3, 64, 64), min_input_size=(3, 28, 28)),
-        "maxformer_cifar_4_384": _cfg(description="97.04 % CIFAR-10, T = 4", **CIFAR),
-        "maxformer_cifar_tiny": _cfg(**{**CIFAR, "min_input_size": (3, 16, 16)}),
-        "maxformer_dvs_2_256": _cfg(description="84.2 % CIFAR10-DVS", **DVS),
-        "maxformer_dvs_tiny": _cfg(**{**DVS, "min_input_size": (2, 32, 32)}),
-    }
+ORIGIN = Origin(
+    "arXiv:2505.18608",
+    kind="transformer",
+    code="no licence",
+    title="Spiking Neural Networks Need High Frequency Information",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> MaxFormer:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["dims"])))}
-    return build_model_with_cfg(MaxFormer, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+imagenet = partial(images, 224, 1000, min_side=224)  # with fewer tokens the attention of a new net may be silent
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {
+        "maxformer_10_384": imagenet(published="77.82 % ImageNet-1k, T = 4"),
+        "maxformer_10_512": imagenet(published="79.86 % ImageNet-1k, T = 4"),
+        "maxformer_10_768": imagenet(published="82.39 % ImageNet-1k, T = 4"),
+        "maxformer_tiny": images(64, 10, min_side=28),
+        "maxformer_cifar_4_384": images(32, 10, min_side=32, published="97.04 % CIFAR-10, T = 4"),
+        "maxformer_cifar_tiny": images(32, 10, min_side=16),
+        "maxformer_dvs_2_256": frames(128, 10, published="84.2 % CIFAR10-DVS"),
+        "maxformer_dvs_tiny": frames(128, 10, min_side=32),
+    },
+    first_conv="conv1",
+)
 
 
 @register_model
 def maxformer_10_384(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     """Max-Former-10-384 for ImageNet: 16,237,240 parameters."""
-    return _create("maxformer_10_384", pretrained, {"dims": (96, 192, 384), "num_heads": 6}, kwargs)
+    return create(MaxFormer, "maxformer_10_384", pretrained, kwargs, dims=(96, 192, 384), num_heads=6)
 
 
 @register_model
 def maxformer_10_512(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     """Max-Former-10-512 for ImageNet: 28,653,480 parameters."""
-    return _create("maxformer_10_512", pretrained, {"dims": (128, 256, 512), "num_heads": 8}, kwargs)
+    return create(MaxFormer, "maxformer_10_512", pretrained, kwargs, dims=(128, 256, 512), num_heads=8)
 
 
 @register_model
 def maxformer_10_768(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     """Max-Former-10-768 for ImageNet: 63,992,200 parameters."""
-    return _create("maxformer_10_768", pretrained, {"dims": (192, 384, 768), "num_heads": 12}, kwargs)
+    return create(MaxFormer, "maxformer_10_768", pretrained, kwargs, dims=(192, 384, 768), num_heads=12)
 
 
 FORM_CIFAR: dict[str, Any] = {"depths": (1, 1, 2), "kernels": (0, 3), "stem": "cifar"}
@@ -246,13 +207,13 @@ FORM_DVS: dict[str, Any] = {
 def maxformer_cifar_4_384(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     """Max-Former-4-384 for CIFAR: 6,568,282 parameters for 10 classes."""
     defaults = {**FORM_CIFAR, "dims": (96, 192, 384), "num_heads": 8}
-    return _create("maxformer_cifar_4_384", pretrained, defaults, kwargs)
+    return create(MaxFormer, "maxformer_cifar_4_384", pretrained, kwargs, **defaults)
 
 
 @register_model
 def maxformer_dvs_2_256(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     """Max-Former-2-256 for event frames: 1,455,626 parameters for 10 classes."""
-    return _create("maxformer_dvs_2_256", pretrained, {**FORM_DVS, "dims": (128, 256), "num_heads": 16}, kwargs)
+    return create(MaxFormer, "maxformer_dvs_2_256", pretrained, kwargs, **FORM_DVS, dims=(128, 256), num_heads=16)
 
 
 @register_model
@@ -262,18 +223,18 @@ def maxformer_tiny(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     With few tokens the products of the attention are small; its scale is 1, in all three of this size.
     """
     defaults = {"dims": (16, 32, 64), "depths": (1, 1, 1), "num_heads": 2, "scale": 1.0}
-    return _create("maxformer_tiny", pretrained, defaults, kwargs)
+    return create(MaxFormer, "maxformer_tiny", pretrained, kwargs, **defaults)
 
 
 @register_model
 def maxformer_cifar_tiny(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     """One block per stage, 16 to 64 channels, CIFAR's stem; for tests and images of 16 to 32 pixels."""
     defaults = {**FORM_CIFAR, "dims": (16, 32, 64), "depths": (1, 1, 1), "num_heads": 2, "scale": 1.0}
-    return _create("maxformer_cifar_tiny", pretrained, defaults, kwargs)
+    return create(MaxFormer, "maxformer_cifar_tiny", pretrained, kwargs, **defaults)
 
 
 @register_model
 def maxformer_dvs_tiny(pretrained: bool = False, **kwargs: Any) -> MaxFormer:
     """One block per stage, 64 and 96 channels, for tests and event frames of 32 to 128 pixels."""
     defaults = {**FORM_DVS, "dims": (64, 96), "num_heads": 2, "scale": 1.0, "num_steps": 4}
-    return _create("maxformer_dvs_tiny", pretrained, defaults, kwargs)
+    return create(MaxFormer, "maxformer_dvs_tiny", pretrained, kwargs, **defaults)

@@ -6,18 +6,19 @@ convolutions read bits, but for those behind another linear layer (`MetaSpikeFor
 a `RepConv` vanish when it is folded.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.attention import LIF_OF_SPIKFORMER, Block, SpikeAttention, init_transformer, membrane_mlp
 from ..layers.stateless import NeuronConv, Residual, SequenceDropout, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
+from ._stage_transformer import StageTransformer
 
 __all__ = ["MetaSpikeFormer", "RepConv"]
 
@@ -83,7 +84,7 @@ class SeparableConv(nn.Module):
 
 
 class RepUnit(nn.Module):
-    """`RepConv`, norm and, if asked for, neuron: [T, N, C, H, W] -> the same shape."""
+    """`RepConv`, norm and, with a neuron spec, neuron: [T, N, C, H, W] -> the same shape."""
 
     def __init__(self, dim: int, neuron: NeuronSpec | None = None) -> None:
         super().__init__()
@@ -116,7 +117,7 @@ class RepAttention(nn.Module):
         return self.proj(self.attention(self.q(x), self.k(x), self.v(x)))
 
 
-class MetaSpikeFormer(SpikingModel):
+class MetaSpikeFormer(StageTransformer):
     """A Meta-SpikeFormer of any width and depth. Contract and errors: `SpikingModel`.
 
     Args:
@@ -191,76 +192,41 @@ class MetaSpikeFormer(SpikingModel):
         """What stands between the average of the last currents and the classifier."""
         return make_neuron(neuron, self.num_features)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The currents after every stage."""
-        x = self.repeat_still(self.stage(self.stem, x))
-        for blocks in self.stages:
-            x = self.stage(blocks, x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which sees a still image once; no neuron."""
-        return over_time(x, self.conv1, self.bn1)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average over the map, neuron, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.head_act(x.mean((-2, -1))))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^conv1|bn1", "blocks": [(blocks, None), (r"^head_act", (99999,))]}  # the last group but fc
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map, then the last neuron."""
+        return self.head_act(x.mean((-2, -1)))
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "min_input_size": (3, 112, 112),  # with fewer tokens the attention of a new net may be silent
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2404.03663",
-        "notes": ("kind: transformer", "original code: no licence"),
-        "paper_name": "Spike-driven Transformer V2",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
+ORIGIN = Origin("arXiv:2404.03663", kind="transformer", code="no licence", title="Spike-driven Transformer V2")
+imagenet = partial(images, 224, 1000, min_side=112)  # with fewer tokens the attention of a new net may be silent
+default_cfgs = make_default_cfgs(
+    ORIGIN,
     {
-        "meta_spikeformer_15m": _cfg(description="74.1 % ImageNet-1k, T = 4"),
-        "meta_spikeformer_31m": _cfg(description="77.2 % ImageNet-1k, T = 4"),
-        "meta_spikeformer_55m": _cfg(description="79.7 % ImageNet-1k, T = 4"),
-        "meta_spikeformer_tiny": _cfg(num_classes=10, input_size=(3, 32, 32), min_input_size=(3, 28, 28)),
-    }
+        "meta_spikeformer_15m": imagenet(published="74.1 % ImageNet-1k, T = 4"),
+        "meta_spikeformer_31m": imagenet(published="77.2 % ImageNet-1k, T = 4"),
+        "meta_spikeformer_55m": imagenet(published="79.7 % ImageNet-1k, T = 4"),
+        "meta_spikeformer_tiny": images(32, 10, min_side=28),
+    },
+    first_conv="conv1",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> MetaSpikeFormer:
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": (0, 1, 2, 3, 4)}
-    return build_model_with_cfg(MetaSpikeFormer, variant, pretrained, feature_cfg=feature_cfg, **{**defaults, **kwargs})
 
 
 @register_model
 def meta_spikeformer_15m(pretrained: bool = False, **kwargs: Any) -> MetaSpikeFormer:
     """Meta-SpikeFormer for ImageNet: 15,112,208 parameters."""
-    return _create("meta_spikeformer_15m", pretrained, {"dims": (64, 128, 256, 360)}, kwargs)
+    return create(MetaSpikeFormer, "meta_spikeformer_15m", pretrained, kwargs, dims=(64, 128, 256, 360))
 
 
 @register_model
 def meta_spikeformer_31m(pretrained: bool = False, **kwargs: Any) -> MetaSpikeFormer:
     """Meta-SpikeFormer for ImageNet: 31,333,864 parameters."""
-    return _create("meta_spikeformer_31m", pretrained, {"dims": (96, 192, 384, 480)}, kwargs)
+    return create(MetaSpikeFormer, "meta_spikeformer_31m", pretrained, kwargs, dims=(96, 192, 384, 480))
 
 
 @register_model
 def meta_spikeformer_55m(pretrained: bool = False, **kwargs: Any) -> MetaSpikeFormer:
     """Meta-SpikeFormer for ImageNet: 55,350,248 parameters."""
-    return _create("meta_spikeformer_55m", pretrained, {"dims": (128, 256, 512, 640)}, kwargs)
+    return create(MetaSpikeFormer, "meta_spikeformer_55m", pretrained, kwargs, dims=(128, 256, 512, 640))
 
 
 @register_model
@@ -270,4 +236,4 @@ def meta_spikeformer_tiny(pretrained: bool = False, **kwargs: Any) -> MetaSpikeF
     With few tokens the products of the attention are small; its scale is 1.
     """
     defaults = {"dims": (16, 24, 32, 48), "depths": (1, 1, 1, 1, 1), "num_heads": 2, "scale": 1.0}
-    return _create("meta_spikeformer_tiny", pretrained, defaults, kwargs)
+    return create(MetaSpikeFormer, "meta_spikeformer_tiny", pretrained, kwargs, **defaults)

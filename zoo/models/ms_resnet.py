@@ -8,16 +8,17 @@ The norm is tdBN (Zheng et al. 2021, arXiv:2011.05280): statistics over time and
 at the threshold of the neuron that reads them. The last norm of a block starts at 0: at first a block is its shortcut.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
+from ._resnet import ResNet
 
 __all__ = ["MSResNet"]
 
@@ -91,7 +92,7 @@ class Block(nn.Module):
         return y + over_time(x, self.downsample)
 
 
-class MSResNet(SpikingModel):
+class MSResNet(ResNet):
     """An MS-ResNet of any depth and width. Contract and errors: `SpikingModel`.
 
     The features are potentials. The first block of every stage halves the sides, that of the first stage too, in place
@@ -130,130 +131,95 @@ class MSResNet(SpikingModel):
         for what, name, accepted in (("stem", stem, STEMS), ("shortcut", shortcut, SHORTCUTS)):
             if name not in accepted:
                 raise ValueError(unknown(f"{what} of MSResNet", name, accepted))
-        if len(layers) != len(widths):
-            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
 
         self.conv1 = make_stem(stem, in_chans, widths[0])
         self.bn1 = make_norm(widths[0], float(make_neuron(neuron, widths[0]).v_threshold))
         reduction = 1 if stem == "small" else 2
         self.feature_info = [{"num_chs": widths[0], "reduction": reduction, "module": "bn1"}]
-        chans = widths[0]
-        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            first_stride = 1 if index == 0 and stem == "small" else 2
-            reduction *= first_stride
-            blocks = []
-            for number in range(depth):
-                stride = first_stride if number == 0 else 1
-                blocks.append(Block(chans, width, stride, shortcut, neuron, zero_init_last))
-                chans = width
-            name = f"layer{index + 1}"
-            self.add_module(name, nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
 
+        def make_block(chans: int, width: int, stride: int) -> nn.Module:
+            return Block(chans, width, stride, shortcut, neuron, zero_init_last)
+
+        stride = 1 if stem == "small" else 2
+        chans = self.add_stages(layers, widths, make_block, widths[0], reduction, first_stride=stride)
         self.num_features = chans
         self.act = make_neuron(neuron, chans)
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The encoded image, then the output of every stage: potentials."""
-        x = self.repeat_still(self.stage(self.stem, x))
-        yield x
-        for info in self.feature_info[1:]:
-            x = self.stage(self.get_submodule(info["module"]), x)
-            yield x
-
     def stem(self, x: Tensor) -> Tensor:
         """The encoder, which has no neuron: the first block's reads it."""
-        return over_time(x, self.conv1, self.bn1)
+        return self.repeat_still(over_time(x, self.conv1, self.bn1))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last neuron, global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.act(x).mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
-        return {"stem": r"^conv1|^bn1", "blocks": blocks, "last neuron": r"^act"}
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map of the last neuron's spikes."""
+        return self.act(x).mean((-2, -1))
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "min_input_size": (3, 32, 32),
-        "pool_size": (7, 7),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2112.08954",
-        "notes": ("kind: convolutional", "original code: no licence"),
-        "paper_name": "Advancing Spiking Neural Networks towards Deep Residual Learning",
-        **changes,
-    }
-
-
-def _small_cfg(**changes: Any) -> dict[str, Any]:
-    small = {"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 8, 8), "pool_size": None}
-    return _cfg(**{**small, **changes})
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "ms_resnet18": _cfg(description="63.10 % ImageNet-1k, T = 6"),
-        "ms_resnet34": _cfg(description="69.42 % ImageNet-1k, T = 6"),
-        "ms_resnet104": _cfg(first_conv="conv1.0", description="74.21 % ImageNet-1k, T = 5"),
-        "ms_resnet18_small": _small_cfg(),
-        "ms_resnet_tiny": _small_cfg(),
-        "ms_resnet_deep_tiny": _small_cfg(min_input_size=(3, 16, 16), first_conv="conv1.0"),
-    }
+ORIGIN = Origin(
+    "arXiv:2112.08954",
+    kind="convolutional",
+    code="no licence",
+    title="Advancing Spiking Neural Networks towards Deep Residual Learning",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> MSResNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
-    return build_model_with_cfg(MSResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+imagenet = partial(images, 224, 1000, min_side=32, pool_size=(7, 7))
+small = partial(images, 32, 10, min_side=8)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {
+        "ms_resnet18": imagenet(published="63.10 % ImageNet-1k, T = 6"),
+        "ms_resnet34": imagenet(published="69.42 % ImageNet-1k, T = 6"),
+        "ms_resnet104": imagenet(first_conv="conv1.0", published="74.21 % ImageNet-1k, T = 5"),
+        "ms_resnet18_small": small(),
+        "ms_resnet_tiny": small(),
+        "ms_resnet_deep_tiny": images(32, 10, min_side=16, first_conv="conv1.0"),
+    },
+    first_conv="conv1",
+)
 
 
 @register_model
 def ms_resnet18(pretrained: bool = False, **kwargs: Any) -> MSResNet:
     """MS-ResNet-18 for ImageNet: 11,693,736 parameters."""
-    return _create("ms_resnet18", pretrained, {"layers": (2, 2, 2, 2)}, kwargs)
+    return create(MSResNet, "ms_resnet18", pretrained, kwargs, layers=(2, 2, 2, 2))
 
 
 @register_model
 def ms_resnet34(pretrained: bool = False, **kwargs: Any) -> MSResNet:
     """MS-ResNet-34 for ImageNet: 21,801,896 parameters."""
-    return _create("ms_resnet34", pretrained, {"layers": (3, 4, 6, 3)}, kwargs)
+    return create(MSResNet, "ms_resnet34", pretrained, kwargs, layers=(3, 4, 6, 3))
 
 
 @register_model
 def ms_resnet104(pretrained: bool = False, **kwargs: Any) -> MSResNet:
     """MS-ResNet-104 for ImageNet, of basic blocks like the others: 77,350,504 parameters; 5 steps."""
     defaults = {"layers": (3, 8, 32, 8), "stem": "deep", "shortcut": "pool", "num_steps": 5, "drop_rate": 0.2}
-    return _create("ms_resnet104", pretrained, defaults, kwargs)
+    return create(MSResNet, "ms_resnet104", pretrained, kwargs, **defaults)
 
 
 @register_model
 def ms_resnet18_small(pretrained: bool = False, **kwargs: Any) -> MSResNet:
     """MS-ResNet-18 with the 3x3 stem, for images of 8 to 64 pixels: 11,173,962 parameters for 10 classes."""
-    return _create("ms_resnet18_small", pretrained, {"layers": (2, 2, 2, 2), "stem": "small"}, kwargs)
+    return create(MSResNet, "ms_resnet18_small", pretrained, kwargs, layers=(2, 2, 2, 2), stem="small")
 
 
 @register_model
 def ms_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> MSResNet:
     """Three stages of one block, 16 to 64 channels, for small images; no norm starts at 0: all learn at once."""
     defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem": "small", "zero_init_last": False, "num_steps": 4}
-    return _create("ms_resnet_tiny", pretrained, defaults, kwargs)
+    return create(MSResNet, "ms_resnet_tiny", pretrained, kwargs, **defaults)
 
 
 @register_model
 def ms_resnet_deep_tiny(pretrained: bool = False, **kwargs: Any) -> MSResNet:
     """`ms_resnet_tiny` with the stem and the shortcut of MS-ResNet-104."""
-    defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem": "deep", "shortcut": "pool"}
-    return _create("ms_resnet_deep_tiny", pretrained, {**defaults, "zero_init_last": False, "num_steps": 4}, kwargs)
+    defaults = {
+        "layers": (1, 1, 1),
+        "widths": (16, 32, 64),
+        "stem": "deep",
+        "shortcut": "pool",
+        "zero_init_last": False,
+        "num_steps": 4,
+    }
+    return create(MSResNet, "ms_resnet_deep_tiny", pretrained, kwargs, **defaults)

@@ -4,8 +4,8 @@ Lee, Delbruck and Pfeiffer 2016, Frontiers in Neuroscience 10:508 (2312-800-10),
 arXiv:1706.02609; SLAYER has 2312-500-500-10 (`hidden=(500, 500)`). Written from the papers' sizes.
 
 It takes frames [T, N, 2, 34, 34], as convolutional students of the same data do: its first layer is a convolution as
-large as the frame, which is a fully connected layer by another name, number by number, and knows what a channel is. The
-readout does not spike; the answer is its mean over time.
+large as the frame, which computes what a fully connected layer would and keeps the channel axis. The readout does not
+spike; the answer is its mean over time.
 """
 
 import math
@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from timm.layers.helpers import to_2tuple
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.stateless import SequenceDropout, check_image_size, over_time
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, frames, make_default_cfgs
 from ._spike_trains import check_hidden
 
 __all__ = ["FrameMLP"]
@@ -118,47 +119,25 @@ class FrameMLP(SpikingModel):
         return x if pre_logits else self.fc(x)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^layers\.(\d+)"}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (2, 34, 34),
-        "min_input_size": (2, 34, 34),
-        "fixed_input_size": True,
-        "mean": (0.0, 0.0),  # counts of events are not normalised
-        "std": (1.0, 1.0),
-        "first_conv": "layers.0.conv",
-        "classifier": "fc",
-        "paper_ids": "doi:10.3389/fnins.2016.00508",
-        "notes": ("kind: fully connected", "original code: not looked up"),
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "nmnist_mlp": _cfg(description="98.66 % N-MNIST"),
-        "nmnist_mlp_tiny": _cfg(input_size=(2, 8, 8), min_input_size=(2, 8, 8)),
-    }
+default_cfgs = make_default_cfgs(
+    Origin("doi:10.3389/fnins.2016.00508", kind="fully connected", code="not looked up"),
+    {"nmnist_mlp": frames(34, 10, published="98.66 % N-MNIST"), "nmnist_mlp_tiny": frames(8, 10)},
+    first_conv="layers.0.conv",
+    fixed_input_size=True,
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> FrameMLP:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["hidden"])))}
-    return build_model_with_cfg(FrameMLP, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model
 def nmnist_mlp(pretrained: bool = False, **kwargs: Any) -> FrameMLP:
     """2312-800-10 for N-MNIST: 1,858,410 parameters, 1,857,600 with `bias=False`."""
-    return _create("nmnist_mlp", pretrained, {"hidden": (800,)}, kwargs)
+    return create(FrameMLP, "nmnist_mlp", pretrained, kwargs, hidden=(800,))
 
 
 @register_model
 def nmnist_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> FrameMLP:
     """Two hidden layers of 24 and 16 neurons over frames of 8x8 pixels, for tests."""
-    return _create("nmnist_mlp_tiny", pretrained, {"hidden": (24, 16), "img_size": 8}, kwargs)
+    return create(FrameMLP, "nmnist_mlp_tiny", pretrained, kwargs, hidden=(24, 16), img_size=8)

@@ -5,33 +5,30 @@ has one mask for all steps. The last layer is of neurons too, ten for every clas
 share of its ten that fire, in [0, 1]. The paper trains it by the squared distance of its mean over time to one-hot.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from timm.layers.helpers import to_2tuple
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.stateless import (
     LinearNeuron,
     SequenceDropout,
     check_halvings,
-    check_image_size,
     init_convolutions,
     init_for_spikes,
     make_classifier,
-    over_time,
 )
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, Stateful, make_neuron
-from .spiking_vgg import make_stages
+from ._builder import Origin, create, frames, images, make_default_cfgs
+from ._vgg import VGG
 
 __all__ = ["PLIFNet"]
 
 VOTERS = 10  # neurons of the last layer for every class
 
 
-class PLIFNet(SpikingModel):
+class PLIFNet(VGG):
     """Stages of 3x3 convolutions with a 2x2 max-pool after each, a hidden layer, and a vote. Contract: `SpikingModel`.
 
     A feature is the output of a stage before its pool; the last pool belongs to the head.
@@ -65,8 +62,7 @@ class PLIFNet(SpikingModel):
         self.neuron = neuron
         self.img_size = to_2tuple(img_size)
         check_halvings(self.img_size, len(stages))
-        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron, bias=False)
-        self.pool = nn.MaxPool2d(2)
+        self.add_stages(stages, in_chans, neuron, nn.MaxPool2d(2), bias=False)
         height, width = (side // 2 ** len(stages) for side in self.img_size)
         self.hidden = nn.Sequential(
             SequenceDropout(drop_rate),
@@ -90,22 +86,6 @@ class PLIFNet(SpikingModel):
         self.act = self.make_voters(num_classes).to(next(self.parameters()))
         init_for_spikes(self.fc)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The output of every stage, before its pool."""
-        check_image_size(x, self.img_size)
-        x = self.stage(self.stem, x)
-        for index, layers in enumerate(self.stages):
-            x = self.stage(layers, self.stage(self.downsample, x) if index else x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
-        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
-
-    def downsample(self, x: Tensor) -> Tensor:
-        """2x2 max-pool."""
-        return over_time(x, self.pool)
-
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Max-pool, hidden layer, vote: [T, N, C, H, W] -> [T, N, K] in tenths."""
         x = self.stage(self.hidden, self.stage(self.downsample, x).flatten(2))
@@ -114,75 +94,55 @@ class PLIFNet(SpikingModel):
         return self.act(self.fc(x)).unflatten(-1, (self.num_classes, VOTERS)).mean(-1)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden|^act"}
+        """Parameters grouped by depth."""
+        return {**super().group_matcher(coarse), "hidden": r"^hidden|^act"}
 
 
-def _cfg(side: int, chans: int = 2, **changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (chans, side, side),
-        "min_input_size": (chans, side, side),
-        "fixed_input_size": True,
-        "mean": (0.0, 0.0),  # counts of events are not normalised
-        "std": (1.0, 1.0),
-        "first_conv": "encoder.conv",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2007.05785",
-        "notes": ("kind: convolutional", "original code: not looked up"),
-        "paper_name": "Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "plif_nmnist": _cfg(34, description="99.61 % N-MNIST, T = 10"),
-        "plif_cifar10dvs": _cfg(128, description="74.8 % CIFAR10-DVS, T = 20"),
-        "plif_dvsgesture": _cfg(128, num_classes=11, description="97.57 % DVS128 Gesture, T = 20"),
-        "plif_cifar10": _cfg(
-            32, chans=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), description="93.50 % CIFAR-10, T = 8"
-        ),
-        "plif_dvs_tiny": _cfg(16),
-    }
+ORIGIN = Origin(
+    "arXiv:2007.05785",
+    kind="convolutional",
+    code="not looked up",
+    title="Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> PLIFNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["stages"])))}
-    return build_model_with_cfg(PLIFNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {
+        "plif_nmnist": frames(34, 10, published="99.61 % N-MNIST, T = 10"),
+        "plif_cifar10dvs": frames(128, 10, published="74.8 % CIFAR10-DVS, T = 20"),
+        "plif_dvsgesture": frames(128, 11, published="97.57 % DVS128 Gesture, T = 20"),
+        "plif_cifar10": images(32, 10, min_side=32, published="93.50 % CIFAR-10, T = 8"),
+        "plif_dvs_tiny": frames(16, 10),
+    },
+    first_conv="encoder.conv",
+    fixed_input_size=True,
+)
 
 
 @register_model
 def plif_nmnist(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
     """The network of N-MNIST, frames of 34x34 pixels: 17,134,440 parameters for 10 classes."""
-    return _create("plif_nmnist", pretrained, {"stages": ((128,),) * 2, "hidden": 2048}, kwargs)
+    return create(PLIFNet, "plif_nmnist", pretrained, kwargs, stages=((128,),) * 2, hidden=2048)
 
 
 @register_model
 def plif_cifar10dvs(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
     """The network of CIFAR10-DVS, frames of 128x128 pixels: 4,691,818 parameters for 10 classes; 20 steps."""
-    defaults = {"stages": ((128,),) * 4, "hidden": 512, "num_steps": 20}
-    return _create("plif_cifar10dvs", pretrained, defaults, kwargs)
+    return create(PLIFNet, "plif_cifar10dvs", pretrained, kwargs, stages=((128,),) * 4, hidden=512, num_steps=20)
 
 
 @register_model
 def plif_dvsgesture(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
     """The network of DVS-Gesture, frames of 128x128 pixels: 1,698,933 parameters for 11 classes; 20 steps."""
-    defaults = {"stages": ((128,),) * 5, "hidden": 512, "num_steps": 20}
-    return _create("plif_dvsgesture", pretrained, defaults, kwargs)
+    return create(PLIFNet, "plif_dvsgesture", pretrained, kwargs, stages=((128,),) * 5, hidden=512, num_steps=20)
 
 
 @register_model
 def plif_cifar10(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
     """The network of CIFAR-10: 36,720,492 parameters for 10 classes; 8 steps."""
-    defaults = {"stages": ((256,) * 3,) * 2, "hidden": 2048, "num_steps": 8}
-    return _create("plif_cifar10", pretrained, defaults, kwargs)
+    return create(PLIFNet, "plif_cifar10", pretrained, kwargs, stages=((256,) * 3,) * 2, hidden=2048, num_steps=8)
 
 
 @register_model
 def plif_dvs_tiny(pretrained: bool = False, **kwargs: Any) -> PLIFNet:
     """Two convolutions of 32 channels and 64 hidden neurons, for frames of 16x16 pixels; 4 steps of a still image."""
-    return _create("plif_dvs_tiny", pretrained, {"stages": ((32,),) * 2, "hidden": 64, "num_steps": 4}, kwargs)
+    return create(PLIFNet, "plif_dvs_tiny", pretrained, kwargs, stages=((32,),) * 2, hidden=64, num_steps=4)

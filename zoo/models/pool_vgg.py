@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from ..errors import unknown
 from ..layers.stateless import ConvNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
 
 __all__ = ["PoolVGG"]
 
@@ -88,7 +89,7 @@ class Encoder(nn.Module):
         The biases start at 0 and are learned.
 
         Args:
-            batches: Images as the model sees them, [N, C, H, W] or sequences [T, N, C, H, W].
+            batches: Images as the model takes them, [N, C, H, W] or sequences [T, N, C, H, W].
             eps: Added to the variances, so that noise is not blown up.
 
         Raises:
@@ -179,51 +180,28 @@ class PoolVGG(SpikingModel):
             yield x
 
     def encode(self, x: Tensor) -> Tensor:
-        """The stem and the first unit; what comes before the first neuron sees a still image once."""
+        """The stem and the first unit; what comes before the first neuron is applied to a still image once."""
         first = self.stages[0][0]
         if isinstance(self.stem, Encoder):
             return first.act(self.repeat_still(first.current(self.stem(x))))
         return first(self.stem.act(self.repeat_still(self.stem.current(x))))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(x.mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
-
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "min_input_size": (3, 16, 16),
-        "interpolation": "bicubic",
-        "mean": (0.4914, 0.4822, 0.4465),
-        "std": (0.2470, 0.2435, 0.2616),
-        "first_conv": "stem.conv",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2404.00498",
-        "notes": ("kind: convolutional", "original code: MIT"),
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
+default_cfgs = make_default_cfgs(
+    Origin("arXiv:2404.00498", kind="convolutional", code="MIT"),
     {
-        f"{prefix}pool_vgg_{size}": _cfg(**({"min_input_size": (3, 8, 8)} if size == "tiny" else {}))
+        f"{prefix}pool_vgg_{size}": images(32, 10, min_side=8 if size == "tiny" else 16)
         for prefix in ("", "spiking_")
         for size in ("tiny", "xs", "s", "m", "l", "chip")
-    }
+    },
+    first_conv="stem.conv",
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> PoolVGG:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["widths"])))}
-    return build_model_with_cfg(PoolVGG, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 TINY, XS, S, M, L = (
@@ -237,31 +215,31 @@ TWIN = {"neuron": "relu", "num_steps": 1}
 @register_model
 def spiking_pool_vgg_tiny(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """Two groups of 16 and 32 channels, for images from 8 pixels."""
-    return _create("spiking_pool_vgg_tiny", pretrained, TINY, kwargs)
+    return create(PoolVGG, "spiking_pool_vgg_tiny", pretrained, kwargs, **TINY)
 
 
 @register_model
 def spiking_pool_vgg_xs(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """32-64-128: 295,106 parameters for 10 classes."""
-    return _create("spiking_pool_vgg_xs", pretrained, XS, kwargs)
+    return create(PoolVGG, "spiking_pool_vgg_xs", pretrained, kwargs, **XS)
 
 
 @register_model
 def spiking_pool_vgg_s(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """48-96-128: 416,258 parameters for 10 classes."""
-    return _create("spiking_pool_vgg_s", pretrained, S, kwargs)
+    return create(PoolVGG, "spiking_pool_vgg_s", pretrained, kwargs, **S)
 
 
 @register_model
 def spiking_pool_vgg_m(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """64-192-192: 1,160,642 parameters for 10 classes."""
-    return _create("spiking_pool_vgg_m", pretrained, M, kwargs)
+    return create(PoolVGG, "spiking_pool_vgg_m", pretrained, kwargs, **M)
 
 
 @register_model
 def spiking_pool_vgg_l(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """64-256-256: 1,972,802 parameters for 10 classes."""
-    return _create("spiking_pool_vgg_l", pretrained, L, kwargs)
+    return create(PoolVGG, "spiking_pool_vgg_l", pretrained, kwargs, **L)
 
 
 @register_model
@@ -271,40 +249,40 @@ def spiking_pool_vgg_chip(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     Folded (`zoo.fold`), it is seven convolutions with their neurons, and the classifier. SynSense's Speck takes nine
     layers.
     """
-    return _create("spiking_pool_vgg_chip", pretrained, {**CHIP, "neuron": SOFT_IF}, kwargs)
+    return create(PoolVGG, "spiking_pool_vgg_chip", pretrained, kwargs, **CHIP, neuron=SOFT_IF)
 
 
 @register_model
 def pool_vgg_tiny(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """ANN twin of `spiking_pool_vgg_tiny`."""
-    return _create("pool_vgg_tiny", pretrained, {**TINY, **TWIN}, kwargs)
+    return create(PoolVGG, "pool_vgg_tiny", pretrained, kwargs, **TINY, **TWIN)
 
 
 @register_model
 def pool_vgg_xs(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """ANN twin of `spiking_pool_vgg_xs`."""
-    return _create("pool_vgg_xs", pretrained, {**XS, **TWIN}, kwargs)
+    return create(PoolVGG, "pool_vgg_xs", pretrained, kwargs, **XS, **TWIN)
 
 
 @register_model
 def pool_vgg_s(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """ANN twin of `spiking_pool_vgg_s`."""
-    return _create("pool_vgg_s", pretrained, {**S, **TWIN}, kwargs)
+    return create(PoolVGG, "pool_vgg_s", pretrained, kwargs, **S, **TWIN)
 
 
 @register_model
 def pool_vgg_m(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """ANN twin of `spiking_pool_vgg_m`."""
-    return _create("pool_vgg_m", pretrained, {**M, **TWIN}, kwargs)
+    return create(PoolVGG, "pool_vgg_m", pretrained, kwargs, **M, **TWIN)
 
 
 @register_model
 def pool_vgg_l(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """ANN twin of `spiking_pool_vgg_l`."""
-    return _create("pool_vgg_l", pretrained, {**L, **TWIN}, kwargs)
+    return create(PoolVGG, "pool_vgg_l", pretrained, kwargs, **L, **TWIN)
 
 
 @register_model
 def pool_vgg_chip(pretrained: bool = False, **kwargs: Any) -> PoolVGG:
     """ANN twin of `spiking_pool_vgg_chip`."""
-    return _create("pool_vgg_chip", pretrained, {**CHIP, **TWIN}, kwargs)
+    return create(PoolVGG, "pool_vgg_chip", pretrained, kwargs, **CHIP, **TWIN)

@@ -7,7 +7,7 @@ is MPL-2.0. The blocks are those of `sew_resnet.py`: with `connect="add"` they g
 from collections.abc import Iterator
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
@@ -19,9 +19,10 @@ from ..layers.stateless import (
     make_classifier,
     over_time,
 )
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 from ..neurons import NeuronSpec
-from .sew_resnet import CONNECT, BasicBlock
+from ._builder import create, frames, make_default_cfgs
+from .sew_resnet import CONNECT, ORIGIN, BasicBlock
 
 __all__ = ["SEWEventNet"]
 
@@ -83,67 +84,46 @@ class SEWEventNet(SpikingModel):
             yield x
 
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
+        """The encoder, whose convolution is applied to a still image once."""
         return self.encoder.act(self.repeat_still(self.encoder.current(x)))
 
     def downsample(self, x: Tensor) -> Tensor:
         """2x2 max-pool."""
         return over_time(x, self.pool)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Max-pool, average of what is left, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.stage(self.downsample, x).mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """2x2 max-pool, then the average over what is left."""
+        return self.stage(self.downsample, x).mean((-2, -1))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"stem": r"^encoder", "blocks": r"^blocks\.(\d+)" if coarse else r"^blocks\.(\d+)\.(\d+)"}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 11,
-        "input_size": (2, 128, 128),
-        "min_input_size": (2, 128, 128),
-        "mean": (0.0, 0.0),  # counts of events are not normalised
-        "std": (1.0, 1.0),
-        "first_conv": "encoder.conv",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2102.04159",
-        "notes": ("kind: convolutional", "original code: MPL-2.0"),
-        "paper_name": "Deep Residual Learning in Spiking Neural Networks",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
+default_cfgs = make_default_cfgs(
+    ORIGIN,
     {
-        "sew_7b_dvsgesture": _cfg(description="97.92 % DVS128 Gesture, T = 16"),
-        "sew_wide7b_cifar10dvs": _cfg(num_classes=10, description="74.4 % CIFAR10-DVS, T = 16"),
-        "sew_dvs_tiny": _cfg(input_size=(2, 32, 32), min_input_size=(2, 8, 8)),
-    }
+        "sew_7b_dvsgesture": frames(128, 11, published="97.92 % DVS128 Gesture, T = 16"),
+        "sew_wide7b_cifar10dvs": frames(128, 10, published="74.4 % CIFAR10-DVS, T = 16"),
+        "sew_dvs_tiny": frames(32, 11, min_side=8),
+    },
+    first_conv="encoder.conv",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SEWEventNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["widths"])))}
-    return build_model_with_cfg(SEWEventNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model
 def sew_7b_dvsgesture(pretrained: bool = False, **kwargs: Any) -> SEWEventNet:
     """The 7B-Net of DVS-Gesture: 130,426 parameters for 11 classes."""
-    return _create("sew_7b_dvsgesture", pretrained, {"widths": (32,) * 7}, kwargs)
+    return create(SEWEventNet, "sew_7b_dvsgesture", pretrained, kwargs, widths=(32,) * 7)
 
 
 @register_model
 def sew_wide7b_cifar10dvs(pretrained: bool = False, **kwargs: Any) -> SEWEventNet:
     """The Wide-7B-Net of CIFAR10-DVS: 1,192,218 parameters for 10 classes."""
-    return _create("sew_wide7b_cifar10dvs", pretrained, {"widths": (64,) * 4 + (128,) * 3}, kwargs)
+    return create(SEWEventNet, "sew_wide7b_cifar10dvs", pretrained, kwargs, widths=(64,) * 4 + (128,) * 3)
 
 
 @register_model
 def sew_dvs_tiny(pretrained: bool = False, **kwargs: Any) -> SEWEventNet:
     """Three blocks of 16 and 32 channels, for frames of at least 8x8 pixels; 4 steps of a still image."""
-    return _create("sew_dvs_tiny", pretrained, {"widths": (16, 16, 32), "num_steps": 4}, kwargs)
+    return create(SEWEventNet, "sew_dvs_tiny", pretrained, kwargs, widths=(16, 16, 32), num_steps=4)

@@ -6,16 +6,17 @@ integers, not bits, and the convolution that reads it counts as multiply-accumul
 """
 
 import operator
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
+from ._resnet import ResNet
 
 __all__ = ["SEWResNet"]
 
@@ -93,7 +94,7 @@ class Bottleneck(nn.Module):
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-class SEWResNet(SpikingModel):
+class SEWResNet(ResNet):
     """A SEW-ResNet of any depth and width. Contract and errors: `SpikingModel`.
 
     Args:
@@ -128,8 +129,6 @@ class SEWResNet(SpikingModel):
         for what, name, accepted in (("block", block, BLOCKS), ("connect", connect, CONNECT), ("stem", stem, STEMS)):
             if name not in accepted:
                 raise ValueError(unknown(f"{what} of SEWResNet", name, accepted))
-        if len(layers) != len(widths):
-            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
 
         kernel, stride, pool = STEMS[stem]
         self.conv1 = nn.Conv2d(in_chans, widths[0], kernel, stride, padding=kernel // 2, bias=False)
@@ -138,150 +137,110 @@ class SEWResNet(SpikingModel):
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool else nn.Identity()
         self.feature_info = [{"num_chs": widths[0], "reduction": stride, "module": "act1"}]
 
-        chans, reduction = widths[0], stride * (2 if pool else 1)
-        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            first_stride = 1 if index == 0 else 2
-            reduction *= first_stride
-            blocks = []
-            for number in range(depth):
-                blocks.append(BLOCKS[block](chans, width, first_stride if number == 0 else 1, connect, neuron))
-                chans = width * BLOCKS[block].expansion
-            name = f"layer{index + 1}"
-            self.add_module(name, nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
+        def make_block(chans: int, width: int, stride: int) -> nn.Module:
+            return BLOCKS[block](chans, width, stride, connect, neuron)
 
+        reduction = stride * (2 if pool else 1)
+        expansion = BLOCKS[block].expansion
+        chans = self.add_stages(layers, widths, make_block, widths[0], reduction, expansion=expansion)
         self.num_features = chans
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(chans, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The stem's spikes, then the output of every stage."""
-        x = self.stage(self.stem, x)
-        yield x
-        x = self.stage(self.downsample, x)
-        for info in self.feature_info[1:]:
-            x = self.stage(self.get_submodule(info["module"]), x)
-            yield x
-
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
+        """The encoder, whose convolution is applied to a still image once."""
         return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
 
-    def downsample(self, x: Tensor) -> Tensor:
+    def enter_stages(self, x: Tensor) -> Tensor:
         """The stem's max-pool, if it has one."""
+        return self.stage(self.downsample, x)
+
+    def downsample(self, x: Tensor) -> Tensor:
+        """The max-pool."""
         return over_time(x, self.maxpool)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Global average pool, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(x.mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        return {"stem": r"^conv1|bn1|act1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
 
 STEMS = {"imagenet": (7, 2, True), "small": (3, 1, False)}  # kernel, stride, max-pool
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "min_input_size": (3, 32, 32),
-        "pool_size": (7, 7),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2102.04159",
-        "notes": ("kind: convolutional", "original code: MPL-2.0"),
-        "paper_name": "Deep Residual Learning in Spiking Neural Networks",
-        **changes,
-    }
-
-
-def _small_cfg(**changes: Any) -> dict[str, Any]:
-    return _cfg(
-        **{"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 8, 8), "pool_size": None, **changes}
-    )
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "sew_resnet18": _cfg(description="63.18 % ImageNet-1k, T = 4"),
-        "sew_resnet34": _cfg(description="67.04 % ImageNet-1k, T = 4"),
-        "sew_resnet50": _cfg(description="67.78 % ImageNet-1k, T = 4"),
-        "sew_resnet101": _cfg(description="68.76 % ImageNet-1k, T = 4"),
-        "sew_resnet152": _cfg(description="69.26 % ImageNet-1k, T = 4"),
-        "sew_resnet18_small": _small_cfg(),
-        "sew_resnet20": _small_cfg(),
-        "sew_resnet8": _small_cfg(),
-        "sew_resnet_tiny": _small_cfg(),
-    }
+ORIGIN = Origin(
+    "arXiv:2102.04159",
+    kind="convolutional",
+    code="MPL-2.0",
+    title="Deep Residual Learning in Spiking Neural Networks",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SEWResNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
-    return build_model_with_cfg(SEWResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+imagenet = partial(images, 224, 1000, min_side=32, pool_size=(7, 7))
+small = partial(images, 32, 10, min_side=8)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {
+        "sew_resnet18": imagenet(published="63.18 % ImageNet-1k, T = 4"),
+        "sew_resnet34": imagenet(published="67.04 % ImageNet-1k, T = 4"),
+        "sew_resnet50": imagenet(published="67.78 % ImageNet-1k, T = 4"),
+        "sew_resnet101": imagenet(published="68.76 % ImageNet-1k, T = 4"),
+        "sew_resnet152": imagenet(published="69.26 % ImageNet-1k, T = 4"),
+        "sew_resnet18_small": small(),
+        "sew_resnet20": small(),
+        "sew_resnet8": small(),
+        "sew_resnet_tiny": small(),
+    },
+    first_conv="conv1",
+)
 
 
 @register_model
 def sew_resnet18(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-18 for ImageNet: 11,689,512 parameters."""
-    return _create("sew_resnet18", pretrained, {"layers": (2, 2, 2, 2)}, kwargs)
+    return create(SEWResNet, "sew_resnet18", pretrained, kwargs, layers=(2, 2, 2, 2))
 
 
 @register_model
 def sew_resnet34(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-34 for ImageNet: 21,797,672 parameters."""
-    return _create("sew_resnet34", pretrained, {"layers": (3, 4, 6, 3)}, kwargs)
+    return create(SEWResNet, "sew_resnet34", pretrained, kwargs, layers=(3, 4, 6, 3))
 
 
 @register_model
 def sew_resnet50(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-50 for ImageNet: 25,557,032 parameters."""
-    return _create("sew_resnet50", pretrained, {"block": "bottleneck", "layers": (3, 4, 6, 3)}, kwargs)
+    return create(SEWResNet, "sew_resnet50", pretrained, kwargs, block="bottleneck", layers=(3, 4, 6, 3))
 
 
 @register_model
 def sew_resnet101(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-101 for ImageNet: 44,549,160 parameters."""
-    return _create("sew_resnet101", pretrained, {"block": "bottleneck", "layers": (3, 4, 23, 3)}, kwargs)
+    return create(SEWResNet, "sew_resnet101", pretrained, kwargs, block="bottleneck", layers=(3, 4, 23, 3))
 
 
 @register_model
 def sew_resnet152(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-152 for ImageNet: 60,192,808 parameters."""
-    return _create("sew_resnet152", pretrained, {"block": "bottleneck", "layers": (3, 8, 36, 3)}, kwargs)
+    return create(SEWResNet, "sew_resnet152", pretrained, kwargs, block="bottleneck", layers=(3, 8, 36, 3))
 
 
 @register_model
 def sew_resnet18_small(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """SEW-ResNet-18 with the 3x3 stem, for images of 16 to 64 pixels."""
-    return _create("sew_resnet18_small", pretrained, {"layers": (2, 2, 2, 2), "stem": "small"}, kwargs)
+    return create(SEWResNet, "sew_resnet18_small", pretrained, kwargs, layers=(2, 2, 2, 2), stem="small")
 
 
 @register_model
 def sew_resnet20(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """The spiking twin of ResNet-20 for small images: three stages of three blocks, 16 to 64 channels; LIF neurons."""
     defaults = {"layers": (3, 3, 3), "widths": (16, 32, 64), "stem": "small", "neuron": "lif"}
-    return _create("sew_resnet20", pretrained, defaults, kwargs)
+    return create(SEWResNet, "sew_resnet20", pretrained, kwargs, **defaults)
 
 
 @register_model
 def sew_resnet8(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """Three stages of one basic block, 16 to 64 channels, for small images; LIF neurons."""
     defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem": "small", "neuron": "lif"}
-    return _create("sew_resnet8", pretrained, defaults, kwargs)
+    return create(SEWResNet, "sew_resnet8", pretrained, kwargs, **defaults)
 
 
 @register_model
 def sew_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> SEWResNet:
     """Three stages of one basic block, 32 to 128 channels, for images of 8 to 32 pixels; LIF neurons."""
     defaults = {"layers": (1, 1, 1), "widths": (32, 64, 128), "stem": "small", "neuron": "lif"}
-    return _create("sew_resnet_tiny", pretrained, defaults, kwargs)
+    return create(SEWResNet, "sew_resnet_tiny", pretrained, kwargs, **defaults)

@@ -8,17 +8,19 @@ of them read real numbers and multiply; `zoo.energy` counts MACs, not the accumu
 """
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.wkv import wkv
-from ..model import SpikingModel, TimeMeanFeatures, evaluating
+from ..model import SpikingModel, evaluating
 from ..neurons import NeuronSpec, Stateful, carry_state, make_neuron, make_surrogate
 from ..neurons.base import State
+from ._builder import Origin, Row, create, make_default_cfgs
 
 __all__ = ["SpikeGPT"]
 
@@ -187,6 +189,12 @@ class SpikeGPT(SpikingModel):
         self.num_classes = num_classes
         self.fc = self.make_head(num_classes).to(next(self.parameters()))
 
+    @staticmethod
+    def adapt_weights(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        """Weights of the released code under our names: its `head` is our `fc`, its mixes [1, 1, d] are [d]."""
+        named = {re.sub(r"^head\.", "fc.", name): weight for name, weight in weights.items()}
+        return {name: weight.flatten() if ".time_" in name else weight for name, weight in named.items()}
+
     def check_tokens(self, x: Tensor) -> None:
         """Refuse what is no text.
 
@@ -248,7 +256,7 @@ class SpikeGPT(SpikingModel):
         return torch.cat(written)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"stem": r"^emb", "blocks": [(r"^blocks\.(\d+)", None), (r"^ln_out", (99999,))]}
 
 
@@ -282,55 +290,35 @@ ATT_GAINS = {"key": 1.0, "value": 1.0, "receptance": 1.0, "output": 6.0}
 FFN_GAINS = {"key": 1.0, "receptance": 1.0, "value": 3.0}
 
 
-def from_original(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Weights of the released code under our names: its `head` is our `fc`, its mixes [1, 1, d] are [d]."""
-    named = {f"fc.{name.removeprefix('head.')}" if name.startswith("head.") else name: w for name, w in weights.items()}
-    return {name: weight.flatten() if ".time_" in name else weight for name, weight in named.items()}
+def tokens(vocabulary: int, **changes: Any) -> Row:
+    """A row of a model of texts; tokens are not normalised."""
+    size = (vocabulary, 32, 1)  # V, and the T of a short text; timm insists on three numbers
+    return {"num_classes": vocabulary, "input_size": size, "mean": (0.0,), "std": (1.0,), **changes}
 
 
-def _cfg(vocabulary: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": vocabulary,
-        "input_size": (vocabulary, 32, 1),  # V, and the T of a short text; timm insists on three numbers
-        "mean": (0.0,),  # tokens are not normalised
-        "std": (1.0,),
-        "classifier": "fc",
-        "paper_ids": "arXiv:2302.13939",
-        "notes": ("kind: language model", "original code: BSD-2-Clause"),
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
+default_cfgs = make_default_cfgs(
+    Origin("arXiv:2302.13939", kind="language model", code="BSD-2-Clause"),
     {
-        "spikegpt_46m": _cfg(5458, description="1.283 bits a character, enwik8"),
-        "spikegpt_216m": _cfg(50277, description="perplexity 39.75, WikiText-103"),
-        "spikegpt_tiny": _cfg(256),
-    }
+        "spikegpt_46m": tokens(5458, published="1.283 bits a character, enwik8"),
+        "spikegpt_216m": tokens(50277, published="perplexity 39.75, WikiText-103"),
+        "spikegpt_tiny": tokens(256),
+    },
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikeGPT:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(kwargs["depth"]))}
-    return build_model_with_cfg(
-        SpikeGPT, variant, pretrained, feature_cfg=feature_cfg, pretrained_filter_fn=from_original, **kwargs
-    )
 
 
 @register_model
 def spikegpt_46m(pretrained: bool = False, **kwargs: Any) -> SpikeGPT:
     """12 blocks of width 512 over 5,458 characters (enwik8 in the paper): 46,553,088 parameters."""
-    return _create("spikegpt_46m", pretrained, {"depth": 12, "dim": 512}, kwargs)
+    return create(SpikeGPT, "spikegpt_46m", pretrained, kwargs, depth=12, dim=512)
 
 
 @register_model
 def spikegpt_216m(pretrained: bool = False, **kwargs: Any) -> SpikeGPT:
     """18 blocks of width 768 over the 50,277 tokens of GPT-NeoX-20B (OpenWebText2): 215,399,424 parameters."""
-    return _create("spikegpt_216m", pretrained, {"depth": 18, "dim": 768}, kwargs)
+    return create(SpikeGPT, "spikegpt_216m", pretrained, kwargs, depth=18, dim=768)
 
 
 @register_model
 def spikegpt_tiny(pretrained: bool = False, **kwargs: Any) -> SpikeGPT:
     """2 blocks of width 64 over 256 bytes, for tests: 140,928 parameters."""
-    return _create("spikegpt_tiny", pretrained, {"depth": 2, "dim": 64}, kwargs)
+    return create(SpikeGPT, "spikegpt_tiny", pretrained, kwargs, depth=2, dim=64)

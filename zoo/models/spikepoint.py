@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any, ClassVar
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.cloud_encoder import CloudEncoder
 from ..layers.stateless import Residual, SequenceDropout, over_time
-from ..model import SpikingModel, TimeMeanFeatures
+from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, Row, create, make_default_cfgs
 from ._spike_trains import without_other_readout
 
 __all__ = ["SpikePoint"]
@@ -81,6 +82,7 @@ class SpikePoint(SpikingModel):
 
     sequence_ndim = 4
     integer_inputs: ClassVar[str] = r"^stage\d\.0\."
+    adapt_weights = staticmethod(without_other_readout)
 
     def __init__(
         self,
@@ -154,59 +156,41 @@ class SpikePoint(SpikingModel):
         return self.stage(self.fc, x).unflatten(-1, (self.num_classes, VOTERS)).mean(-1)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         blocks = r"^stage(\d+)" if coarse else r"^stage(\d+)\.(\d+)"
         return {"stem": r"^groups|^centroids", "blocks": [(blocks, None), (r"^hidden", (99,))]}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 1024, 1),  # P events of (x, y, t); timm insists on channels first
-        "mean": (0.0,) * 3,  # coordinates in [0, 1] are probabilities
-        "std": (1.0,) * 3,
-        "classifier": "fc",
-        "paper_ids": "arXiv:2310.07189",
-        "notes": ("kind: event clouds", "original code: not public"),
-        **changes,
-    }
+def clouds(points: int, **changes: Any) -> Row:
+    """A row of a model of clouds of events (x, y, t); coordinates in [0, 1] are probabilities, hence not normalised."""
+    size = (3, points, 1)  # timm insists on channels first
+    return {"num_classes": 10, "input_size": size, "mean": (0.0,) * 3, "std": (1.0,) * 3, **changes}
 
 
-default_cfgs = generate_default_cfgs(
+default_cfgs = make_default_cfgs(
+    Origin("arXiv:2310.07189", kind="event clouds", code="not public"),
     {
-        "spikepoint_s": _cfg(description="97.92 % Daily DVS, 90.6 % DVS Action, T = 16"),
-        "spikepoint_l": _cfg(description="98.74 % DVS128 Gesture, T = 16"),
-        "spikepoint_tiny": _cfg(input_size=(3, 80, 1)),
-    }
+        "spikepoint_s": clouds(1024, published="97.92 % Daily DVS, 90.6 % DVS Action, T = 16"),
+        "spikepoint_l": clouds(1024, published="98.74 % DVS128 Gesture, T = 16"),
+        "spikepoint_tiny": clouds(80),
+    },
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikePoint:
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": (0, 1, 2)}
-    return build_model_with_cfg(
-        SpikePoint,
-        variant,
-        pretrained,
-        feature_cfg=feature_cfg,
-        pretrained_filter_fn=without_other_readout,
-        **{**defaults, **kwargs},
-    )
 
 
 @register_model
 def spikepoint_s(pretrained: bool = False, **kwargs: Any) -> SpikePoint:
     """For Daily DVS (12 classes) and DVS Action (10): 164,432 and 159,272 parameters, and 13 leaks of PLIF."""
-    return _create("spikepoint_s", pretrained, {"widths": (32, 64, 128, 256)}, kwargs)
+    return create(SpikePoint, "spikepoint_s", pretrained, kwargs, widths=(32, 64, 128, 256))
 
 
 @register_model
 def spikepoint_l(pretrained: bool = False, **kwargs: Any) -> SpikePoint:
     """For DVS Gesture (10 classes), HMDB51 and UCF101: 580,488, 791,228 and 1,048,228 parameters, and 13 leaks."""
-    return _create("spikepoint_l", pretrained, {"widths": (64, 128, 256, 512)}, kwargs)
+    return create(SpikePoint, "spikepoint_l", pretrained, kwargs, widths=(64, 128, 256, 512))
 
 
 @register_model
 def spikepoint_tiny(pretrained: bool = False, **kwargs: Any) -> SpikePoint:
     """64 points in 32 groups of 8, and up to 32 channels, for tests."""
     defaults = {"widths": (8, 16, 24, 32), "num_points": 64, "num_centroids": 32, "neighbours": 8, "num_steps": 4}
-    return _create("spikepoint_tiny", pretrained, defaults, kwargs)
+    return create(SpikePoint, "spikepoint_tiny", pretrained, kwargs, **defaults)

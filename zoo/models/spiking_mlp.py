@@ -9,12 +9,13 @@ and one input has one answer.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from timm.models import generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.stateless import over_time
 from ..neurons import LI, NeuronSpec, make_neuron
-from ._spike_trains import SpikeTrainModel, build_student, check_hidden, check_readout, class_scores, spike_train_cfg
+from ._builder import Origin, create, make_default_cfgs, spike_trains
+from ._spike_trains import SpikeTrainModel, check_hidden, check_readout, class_scores
 
 __all__ = ["SpikingMLP"]
 
@@ -100,97 +101,92 @@ class SpikingMLP(SpikeTrainModel):
         return x if pre_logits or self.num_classes == 0 else class_scores(self.stage(self.fc, x), self.readout)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
+        """Parameters grouped by depth."""
         return {"blocks": r"^blocks\.(\d+)"}
 
 
-NEURON_OF = {"lif": "unit_lif", "adlif": "adlif", "radlif": "radlif"}
-PAPER = "doi:10.3389/fnins.2022.865897"
-PUBLISHED = {"lif": "87.04 % SHD", "adlif": "", "radlif": "94.62 % SHD, 77.4 % SSC, 94.51 % GSC"}
-default_cfgs = generate_default_cfgs(
+SIZES = ("128", "512", "1024", "tiny")
+BEST = {  # what the paper prints for each neuron, of its best size
+    "lif_mlp_1024": "87.04 % SHD",
+    "radlif_mlp_1024": "94.62 % SHD, 77.4 % SSC, 94.51 % GSC",
+}
+default_cfgs = make_default_cfgs(
+    Origin("doi:10.3389/fnins.2022.865897", kind="spike trains", code="BSD-3"),
     {
-        f"{kind}_mlp_{size}": spike_train_cfg(
-            700, 20, PAPER, "BSD-3", **({"description": best} if size == "1024" and best else {})
-        )
-        for kind, best in PUBLISHED.items()  # of the paper's sizes the best, which it prints for each neuron
-        for size in ("128", "512", "1024", "tiny")
-    }
+        name: spike_trains(700, 20, published=BEST.get(name, ""))
+        for name in (f"{neuron}_mlp_{size}" for neuron in ("lif", "adlif", "radlif") for size in SIZES)
+    },
 )
-
-
-def _create(kind: str, size: str, pretrained: bool, kwargs: dict[str, Any]) -> SpikingMLP:
-    hidden = (24, 16) if size == "tiny" else (int(size),) * 2
-    defaults = {"hidden": hidden, "neuron": NEURON_OF[kind]}
-    return build_student(SpikingMLP, f"{kind}_mlp_{size}", pretrained, defaults | kwargs)
 
 
 @register_model
 def lif_mlp_128(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 128 LIF neurons: 109,372 parameters for SHD, 111,337 for SSC, 26,857 for GSC."""
-    return _create("lif", "128", pretrained, kwargs)
+    return create(SpikingMLP, "lif_mlp_128", pretrained, kwargs, hidden=(128, 128), neuron="unit_lif")
 
 
 @register_model
 def lif_mlp_512(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 512 LIF neurons: 633,916 parameters for SHD, 641,641 for SSC, 303,721 for GSC."""
-    return _create("lif", "512", pretrained, kwargs)
+    return create(SpikingMLP, "lif_mlp_512", pretrained, kwargs, hidden=(512, 512), neuron="unit_lif")
 
 
 @register_model
 def lif_mlp_1024(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 1024 LIF neurons: 1,792,060 parameters for SHD, 1,807,465 for SSC, 1,131,625 for GSC."""
-    return _create("lif", "1024", pretrained, kwargs)
+    return create(SpikingMLP, "lif_mlp_1024", pretrained, kwargs, hidden=(1024, 1024), neuron="unit_lif")
 
 
 @register_model
 def adlif_mlp_128(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 128 adLIF neurons: 110,140 parameters for SHD, 112,105 for SSC, 27,625 for GSC."""
-    return _create("adlif", "128", pretrained, kwargs)
+    return create(SpikingMLP, "adlif_mlp_128", pretrained, kwargs, hidden=(128, 128), neuron="adlif")
 
 
 @register_model
 def adlif_mlp_512(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 512 adLIF neurons: 636,988 parameters for SHD, 644,713 for SSC, 306,793 for GSC."""
-    return _create("adlif", "512", pretrained, kwargs)
+    return create(SpikingMLP, "adlif_mlp_512", pretrained, kwargs, hidden=(512, 512), neuron="adlif")
 
 
 @register_model
 def adlif_mlp_1024(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 1024 adLIF neurons: 1,798,204 parameters for SHD, 1,813,609 for SSC, 1,137,769 for GSC."""
-    return _create("adlif", "1024", pretrained, kwargs)
+    return create(SpikingMLP, "adlif_mlp_1024", pretrained, kwargs, hidden=(1024, 1024), neuron="adlif")
 
 
 @register_model
 def radlif_mlp_128(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """The same with recurrent connections, 128 a layer: 142,908 parameters for SHD, 144,873 for SSC, 60,393 for GSC."""
-    return _create("radlif", "128", pretrained, kwargs)
+    return create(SpikingMLP, "radlif_mlp_128", pretrained, kwargs, hidden=(128, 128), neuron="radlif")
 
 
 @register_model
 def radlif_mlp_512(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Recurrent and adaptive, 512 a layer: 1,161,276 parameters for SHD, 1,169,001 for SSC, 831,081 for GSC."""
-    return _create("radlif", "512", pretrained, kwargs)
+    return create(SpikingMLP, "radlif_mlp_512", pretrained, kwargs, hidden=(512, 512), neuron="radlif")
 
 
 @register_model
 def radlif_mlp_1024(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Recurrent and adaptive, 1024 a layer: 3,895,356 parameters for SHD, 3,910,761 for SSC, 3,234,921 for GSC."""
-    return _create("radlif", "1024", pretrained, kwargs)
+    return create(SpikingMLP, "radlif_mlp_1024", pretrained, kwargs, hidden=(1024, 1024), neuron="radlif")
 
 
 @register_model
 def lif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 24 and 16 LIF neurons, for tests; its lower threshold lets them fire on noise."""
-    return _create("lif", "tiny", pretrained, {"neuron": {"name": "unit_lif", "v_threshold": 0.3}, **kwargs})
+    neuron = {"name": "unit_lif", "v_threshold": 0.3}
+    return create(SpikingMLP, "lif_mlp_tiny", pretrained, kwargs, hidden=(24, 16), neuron=neuron)
 
 
 @register_model
 def adlif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 24 and 16 adaptive neurons, for tests."""
-    return _create("adlif", "tiny", pretrained, kwargs)
+    return create(SpikingMLP, "adlif_mlp_tiny", pretrained, kwargs, hidden=(24, 16), neuron="adlif")
 
 
 @register_model
 def radlif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
     """Two hidden layers of 24 and 16 recurrent adaptive neurons, for tests."""
-    return _create("radlif", "tiny", pretrained, kwargs)
+    return create(SpikingMLP, "radlif_mlp_tiny", pretrained, kwargs, hidden=(24, 16), neuron="radlif")

@@ -9,16 +9,18 @@ the attention is taken from the input, not from the constructor, so that a netwo
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import MatMul, NeuronConv, Residual, SequenceDropout, init_convolutions, over_time
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, frames, images, make_default_cfgs
+from ._stage_transformer import StageTransformer
 
 __all__ = ["SpikingResformer"]
 
@@ -106,7 +108,7 @@ STEMS = {"imagenet": (7, 2, True), "small": (3, 1, False)}  # kernel, stride, ma
 PATCHES = (4, 2, 1)
 
 
-class SpikingResformer(SpikingModel):
+class SpikingResformer(StageTransformer):
     """A SpikingResformer of three stages. Contract and errors: `SpikingModel`.
 
     Args:
@@ -179,19 +181,11 @@ class SpikingResformer(SpikingModel):
                 f"The attention of this SpikingResformer divides the image into patches: its sides must be multiples "
                 f"of {self.multiple}, found {x.shape[-2]} x {x.shape[-1]}. Resize or crop the images."
             )
-        x = self.repeat_still(self.stage(self.stem, x))
-        for blocks in self.stages:
-            x = self.stage(blocks, x)
-            yield x
+        yield from super().forward_stages(x)
 
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which sees a still image once; no neuron."""
+        """The encoder, which is applied to a still image once; no neuron."""
         return over_time(x, self.conv1, self.bn1, self.maxpool)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average of the membrane, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(x.mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """See `SpikingModel`; the classifier has no bias."""
@@ -200,89 +194,68 @@ class SpikingResformer(SpikingModel):
             self.fc.register_parameter("bias", None)
             nn.init.trunc_normal_(self.fc.weight, std=0.02)
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        return {"stem": r"^conv1|bn1", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
-
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "min_input_size": (3, 32, 32),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2403.14302",
-        "notes": ("kind: transformer", "original code: MIT"),
-        "paper_name": "SpikingResformer: Bridging ResNet and Vision Transformer in Spiking Neural Networks",
-        **changes,
-    }
-
-
-def _small_cfg(**changes: Any) -> dict[str, Any]:
-    return _cfg(**{"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 16, 16), **changes})
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "spiking_resformer_ti": _cfg(description="74.34 % ImageNet-1k, T = 4"),
-        "spiking_resformer_s": _cfg(description="75.95 % ImageNet-1k, T = 4"),
-        "spiking_resformer_m": _cfg(description="77.24 % ImageNet-1k, T = 4"),
-        "spiking_resformer_l": _cfg(description="78.77 % ImageNet-1k, T = 4"),
-        "spiking_resformer_tiny": _cfg(num_classes=10, input_size=(3, 64, 64)),
-        "spiking_resformer_cifar_ti": _small_cfg(description="97.40 % CIFAR-10, T = 4, pretrained on ImageNet-1k"),
-        "spiking_resformer_cifar_tiny": _small_cfg(),
-        "spiking_resformer_dvsgesture": _small_cfg(
-            num_classes=11, input_size=(2, 128, 128), min_input_size=(2, 16, 16), mean=(0.0, 0.0), std=(1.0, 1.0)
-        ),
-    }
+ORIGIN = Origin(
+    "arXiv:2403.14302",
+    kind="transformer",
+    code="MIT",
+    title="SpikingResformer: Bridging ResNet and Vision Transformer in Spiking Neural Networks",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikingResformer:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": (0, 1, 2)}
-    return build_model_with_cfg(SpikingResformer, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+imagenet = partial(images, 224, 1000, min_side=32)
+cifar = partial(images, 32, 10, min_side=16)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {
+        "spiking_resformer_ti": imagenet(published="74.34 % ImageNet-1k, T = 4"),
+        "spiking_resformer_s": imagenet(published="75.95 % ImageNet-1k, T = 4"),
+        "spiking_resformer_m": imagenet(published="77.24 % ImageNet-1k, T = 4"),
+        "spiking_resformer_l": imagenet(published="78.77 % ImageNet-1k, T = 4"),
+        "spiking_resformer_tiny": images(64, 10, min_side=32),
+        "spiking_resformer_cifar_ti": cifar(published="97.40 % CIFAR-10, T = 4, pretrained on ImageNet-1k"),
+        "spiking_resformer_cifar_tiny": cifar(),
+        "spiking_resformer_dvsgesture": frames(128, 11, min_side=16),
+    },
+    first_conv="conv1",
+)
 
 
 @register_model
 def spiking_resformer_ti(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """SpikingResformer-Ti for ImageNet: 11,180,992 parameters."""
-    return _create("spiking_resformer_ti", pretrained, {}, kwargs)
+    return create(SpikingResformer, "spiking_resformer_ti", pretrained, kwargs)
 
 
 @register_model
 def spiking_resformer_s(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """SpikingResformer-S for ImageNet: 17,813,824 parameters."""
-    return _create("spiking_resformer_s", pretrained, {"dims": (64, 256, 512), "num_heads": (1, 4, 8)}, kwargs)
+    return create(SpikingResformer, "spiking_resformer_s", pretrained, kwargs, dims=(64, 256, 512), num_heads=(1, 4, 8))
 
 
 @register_model
 def spiking_resformer_m(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """SpikingResformer-M for ImageNet: 35,601,472 parameters."""
-    return _create("spiking_resformer_m", pretrained, {"dims": (64, 384, 768), "num_heads": (1, 6, 12)}, kwargs)
+    defaults = {"dims": (64, 384, 768), "num_heads": (1, 6, 12)}
+    return create(SpikingResformer, "spiking_resformer_m", pretrained, kwargs, **defaults)
 
 
 @register_model
 def spiking_resformer_l(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """SpikingResformer-L for ImageNet: 60,375,680 parameters."""
-    return _create("spiking_resformer_l", pretrained, {"dims": (128, 512, 1024), "num_heads": (2, 8, 16)}, kwargs)
+    defaults = {"dims": (128, 512, 1024), "num_heads": (2, 8, 16)}
+    return create(SpikingResformer, "spiking_resformer_l", pretrained, kwargs, **defaults)
 
 
 @register_model
 def spiking_resformer_cifar_ti(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """SpikingResformer-Ti with the 3x3 stem, for CIFAR: 10,793,152 parameters for 10 classes."""
-    return _create("spiking_resformer_cifar_ti", pretrained, {"stem": "small"}, kwargs)
+    return create(SpikingResformer, "spiking_resformer_cifar_ti", pretrained, kwargs, stem="small")
 
 
 @register_model
 def spiking_resformer_dvsgesture(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """SpikingResformer for DVS128 Gesture, PLIF neurons: 2,709,542 parameters; the original pads a third channel."""
     defaults = {"dims": (32, 96, 192), "group": 32, "stem": "small", "neuron": "plif", "num_steps": 16}
-    return _create("spiking_resformer_dvsgesture", pretrained, defaults, kwargs)
+    return create(SpikingResformer, "spiking_resformer_dvsgesture", pretrained, kwargs, **defaults)
 
 
 TINY = {"dims": (16, 32, 48), "depths": (1, 1, 1), "num_heads": (1, 2, 3), "group": 16}
@@ -291,10 +264,10 @@ TINY = {"dims": (16, 32, 48), "depths": (1, 1, 1), "num_heads": (1, 2, 3), "grou
 @register_model
 def spiking_resformer_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """One pair of blocks per stage, 16 to 48 channels, ImageNet's stem; for tests and images of 32 to 128 pixels."""
-    return _create("spiking_resformer_tiny", pretrained, TINY, kwargs)
+    return create(SpikingResformer, "spiking_resformer_tiny", pretrained, kwargs, **TINY)
 
 
 @register_model
 def spiking_resformer_cifar_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingResformer:
     """One pair of blocks per stage, 16 to 48 channels, 3x3 stem; for tests and images of 16 to 32 pixels."""
-    return _create("spiking_resformer_cifar_tiny", pretrained, {**TINY, "stem": "small"}, kwargs)
+    return create(SpikingResformer, "spiking_resformer_cifar_tiny", pretrained, kwargs, **TINY, stem="small")

@@ -5,15 +5,16 @@ Written from the papers' tables; the original of TET is MIT. As the sum is of cu
 convolution but the encoder reads bits.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.stateless import LinearNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, images, make_default_cfgs
+from ._resnet import ResNet
 
 __all__ = ["SpikingResNet"]
 
@@ -45,7 +46,7 @@ class Block(nn.Module):
         return self.act2(over_time(y, self.conv2, self.bn2) + over_time(x, self.downsample))
 
 
-class SpikingResNet(SpikingModel):
+class SpikingResNet(ResNet):
     """A spiking ResNet of basic blocks for small images. Contract and errors: `SpikingModel`.
 
     Args:
@@ -75,85 +76,47 @@ class SpikingResNet(SpikingModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        if len(layers) != len(widths):
-            raise ValueError(f"layers and widths must name as many stages each, found {layers} and {widths}.")
         self.conv1, self.bn1 = conv3x3(in_chans, stem_width), nn.BatchNorm2d(stem_width)
         self.act1 = make_neuron(neuron, stem_width)
         self.feature_info = [{"num_chs": stem_width, "reduction": 1, "module": "act1"}]
-        chans = stem_width
-        for index, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            blocks = []
-            for number in range(depth):
-                blocks.append(Block(chans, width, 2 if index > 0 and number == 0 else 1, neuron))
-                chans = width
-            name = f"layer{index + 1}"
-            self.add_module(name, nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": chans, "reduction": 2**index, "module": name})
+        chans = self.add_stages(layers, widths, partial(Block, neuron=neuron), stem_width)
         self.hidden = LinearNeuron(chans, hidden, neuron)
         self.num_features = hidden
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(hidden, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The stem's spikes, then the output of every stage."""
-        x = self.stage(self.stem, x)
-        yield x
-        for info in self.feature_info[1:]:
-            x = self.stage(self.get_submodule(info["module"]), x)
-            yield x
-
     def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
+        """The encoder, whose convolution is applied to a still image once."""
         return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Global average pool, the hidden layer, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(self.stage(self.hidden, x.mean((-2, -1))))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
-        return {"stem": r"^conv1|^bn1|^act1", "blocks": blocks, "hidden": r"^hidden"}
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map, then the hidden layer."""
+        return self.stage(self.hidden, x.mean((-2, -1)))
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "min_input_size": (3, 8, 8),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2011.05280",
-        "notes": ("kind: convolutional", "original code: MIT"),
-        "paper_name": "Going Deeper With Directly-Trained Larger Spiking Neural Networks",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {"spiking_resnet19": _cfg(description="94.44 % CIFAR-10, T = 4"), "spiking_resnet_tiny": _cfg()}
+ORIGIN = Origin(
+    "arXiv:2011.05280",
+    kind="convolutional",
+    code="MIT",
+    title="Going Deeper With Directly-Trained Larger Spiking Neural Networks",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikingResNet:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["layers"]) + 1))}
-    return build_model_with_cfg(SpikingResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+cifar = partial(images, 32, 10, min_side=8)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {"spiking_resnet19": cifar(published="94.44 % CIFAR-10, T = 4"), "spiking_resnet_tiny": cifar()},
+    first_conv="conv1",
+)
 
 
 @register_model
 def spiking_resnet19(pretrained: bool = False, **kwargs: Any) -> SpikingResNet:
     """Spiking ResNet-19 for CIFAR: 12,630,858 parameters for 10 classes, 12,653,988 for 100."""
-    return _create("spiking_resnet19", pretrained, {"layers": (3, 3, 2)}, kwargs)
+    return create(SpikingResNet, "spiking_resnet19", pretrained, kwargs, layers=(3, 3, 2))
 
 
 @register_model
 def spiking_resnet_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingResNet:
     """Three stages of one block, 16 to 64 channels, and 48 hidden neurons."""
     defaults = {"layers": (1, 1, 1), "widths": (16, 32, 64), "stem_width": 16, "hidden": 48}
-    return _create("spiking_resnet_tiny", pretrained, defaults, kwargs)
+    return create(SpikingResNet, "spiking_resnet_tiny", pretrained, kwargs, **defaults)

@@ -6,24 +6,23 @@ Written from the tables. Max-pooling keeps spikes binary. Behind an average pool
 an ANN needs (`zoo.convert`), a convolution reads quarters.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
 from ..layers.stateless import (
-    ConvNeuron,
     LinearNeuron,
     SequenceDropout,
-    check_halvings,
     init_convolutions,
     make_classifier,
     over_time,
 )
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec
+from ._builder import Origin, create, images, make_default_cfgs
+from ._vgg import VGG
 
 __all__ = ["SpikingVGG"]
 
@@ -32,27 +31,7 @@ HEADS = ("small", "large")
 POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
-def make_stages(
-    stages: tuple[tuple[int, ...], ...], in_chans: int, neuron: NeuronSpec, bias: bool = True
-) -> tuple[ConvNeuron, nn.ModuleList, list[dict[str, Any]]]:
-    """The encoder, which is the first layer of stage 0, the stages, and the `feature_info` of their outputs."""
-    encoder, modules, info, chans = (
-        ConvNeuron(in_chans, stages[0][0], neuron, 3, bias=bias),
-        nn.ModuleList(),
-        [],
-        stages[0][0],
-    )
-    for index, widths in enumerate(stages):
-        layers = []
-        for width in widths[1:] if index == 0 else widths:
-            layers.append(ConvNeuron(chans, width, neuron, 3, bias=bias))
-            chans = width
-        modules.append(nn.Sequential(*layers))
-        info.append({"num_chs": chans, "reduction": 2**index, "module": f"stages.{index}"})
-    return encoder, modules, info
-
-
-class SpikingVGG(SpikingModel):
+class SpikingVGG(VGG):
     """A spiking VGG of any depth. Contract and errors: `SpikingModel`.
 
     A feature is the output of a stage before its 2x2 pool; the last pool belongs to the head.
@@ -89,8 +68,7 @@ class SpikingVGG(SpikingModel):
             raise ValueError(unknown("head of SpikingVGG", head, HEADS))
         if pool not in POOLS:
             raise ValueError(unknown("pool of SpikingVGG", pool, POOLS))
-        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
-        self.pool = POOLS[pool](2)
+        self.add_stages(stages, in_chans, neuron, POOLS[pool](2))
         chans = stages[-1][-1]
         self.global_pool = nn.AdaptiveAvgPool2d(7 if head == "large" else 1)
         self.hidden = nn.Sequential()
@@ -103,66 +81,28 @@ class SpikingVGG(SpikingModel):
         self.fc = make_classifier(self.num_features, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The output of every stage, before its pool."""
-        check_halvings(x.shape[-2:], len(self.stages))
-        x = self.stage(self.stem, x)
-        for index, layers in enumerate(self.stages):
-            x = self.stage(layers, self.stage(self.downsample, x) if index else x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
-        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
-
-    def downsample(self, x: Tensor) -> Tensor:
-        """2x2 pool."""
-        return over_time(x, self.pool)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """2x2 pool, average pool, hidden layers, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = over_time(self.stage(self.downsample, x), self.global_pool).flatten(2)
-        x = self.head_drop(self.stage(self.hidden, x))
-        return x if pre_logits else self.fc(x)
+    def pool_features(self, x: Tensor) -> Tensor:
+        """2x2 pool, average pool, hidden layers: [T, N, C, H, W] -> [T, N, F]."""
+        return self.stage(self.hidden, over_time(self.stage(self.downsample, x), self.global_pool).flatten(2))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
-        return {"stem": r"^encoder", "blocks": blocks, "hidden": r"^hidden\.(\d+)"}
+        """Parameters grouped by depth."""
+        return {**super().group_matcher(coarse), "hidden": r"^hidden\.(\d+)"}
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "min_input_size": (3, 32, 32),
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "encoder.conv",
-        "classifier": "fc",
-        "paper_ids": "arXiv:1409.1556",
-        "notes": ("kind: convolutional", "original code: no one original"),
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
+cifar, imagenet = partial(images, 32, 10), partial(images, 224, 1000)
+default_cfgs = make_default_cfgs(
+    Origin("arXiv:1409.1556", kind="convolutional", code="no one original"),
     {
-        "spiking_vgg11": _cfg(),
-        "spiking_vgg16": _cfg(),
-        "spiking_vgg11_large": _cfg(num_classes=1000, input_size=(3, 224, 224)),
-        "spiking_vgg16_large": _cfg(num_classes=1000, input_size=(3, 224, 224)),
-        "spiking_vgg_tiny": _cfg(min_input_size=(3, 8, 8)),
-        "spiking_vgg_large_tiny": _cfg(min_input_size=(3, 8, 8)),
-    }
+        "spiking_vgg11": cifar(min_side=32),
+        "spiking_vgg16": cifar(min_side=32),
+        "spiking_vgg11_large": imagenet(min_side=32),
+        "spiking_vgg16_large": imagenet(min_side=32),
+        "spiking_vgg_tiny": cifar(min_side=8),
+        "spiking_vgg_large_tiny": cifar(min_side=8),
+    },
+    first_conv="encoder.conv",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> SpikingVGG:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["stages"])))}
-    return build_model_with_cfg(SpikingVGG, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -173,35 +113,35 @@ LARGE = {"head": "large", "drop_rate": 0.5}
 @register_model
 def spiking_vgg11(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-11 with the single-layer head: 9,231,114 parameters for 10 classes."""
-    return _create("spiking_vgg11", pretrained, {"stages": VGG11}, kwargs)
+    return create(SpikingVGG, "spiking_vgg11", pretrained, kwargs, stages=VGG11)
 
 
 @register_model
 def spiking_vgg16(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-16 with the single-layer head: 14,728,266 parameters for 10 classes."""
-    return _create("spiking_vgg16", pretrained, {"stages": VGG16}, kwargs)
+    return create(SpikingVGG, "spiking_vgg16", pretrained, kwargs, stages=VGG16)
 
 
 @register_model
 def spiking_vgg11_large(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-11 with VGG's own head, for ImageNet: 132,868,840 parameters; 128,812,810 for 10 classes."""
-    return _create("spiking_vgg11_large", pretrained, {"stages": VGG11, **LARGE}, kwargs)
+    return create(SpikingVGG, "spiking_vgg11_large", pretrained, kwargs, stages=VGG11, **LARGE)
 
 
 @register_model
 def spiking_vgg16_large(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Spiking VGG-16 with VGG's own head, for ImageNet: 138,365,992 parameters; 134,309,962 for 10 classes."""
-    return _create("spiking_vgg16_large", pretrained, {"stages": VGG16, **LARGE}, kwargs)
+    return create(SpikingVGG, "spiking_vgg16_large", pretrained, kwargs, stages=VGG16, **LARGE)
 
 
 @register_model
 def spiking_vgg_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Four convolutions in three stages, 32 to 128 channels, for images of 8 to 32 pixels."""
-    return _create("spiking_vgg_tiny", pretrained, {"stages": ((32,), (64,), (128, 128))}, kwargs)
+    return create(SpikingVGG, "spiking_vgg_tiny", pretrained, kwargs, stages=((32,), (64,), (128, 128)))
 
 
 @register_model
 def spiking_vgg_large_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingVGG:
     """Three convolutions, 16 to 32 channels, and the large head with 64 neurons a layer, for images from 8 pixels."""
     defaults = {"stages": ((16,), (32,), (32,)), "head": "large", "hidden": 64}
-    return _create("spiking_vgg_large_tiny", pretrained, defaults, kwargs)
+    return create(SpikingVGG, "spiking_vgg_large_tiny", pretrained, kwargs, **defaults)

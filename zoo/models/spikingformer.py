@@ -5,169 +5,100 @@ arXiv:2304.11954. Written from the paper's tables; the original code is Apache-2
 never run (4 dim parameters a block) and are not built here. The head reads membranes: it has no neuron.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor, nn
+from timm.models import register_model
+from torch import nn
 
-from ..layers.attention import (
-    LIF_OF_SPIKFORMER,
-    Block,
-    SpikingSelfAttention,
-    init_transformer,
-    membrane_mlp,
-    stem_units,
-    token_features,
-)
-from ..layers.stateless import ConvNorm, Residual, SequenceDropout, make_classifier
-from ..model import SpikingModel, TimeMeanFeatures
+from ..layers.attention import LIF_OF_SPIKFORMER, Block, SpikingSelfAttention, membrane_mlp, stem_units
+from ..layers.stateless import ConvNeuron, ConvNorm, Residual
 from ..neurons import NeuronSpec, make_neuron
+from ._builder import Origin, create, frames, images, make_default_cfgs
+from ._token_transformer import CIFAR_POOLS, TokenTransformer
 
 __all__ = ["Spikingformer"]
 
 
-class Spikingformer(SpikingModel):
-    """A Spikingformer of any depth and width. Contract and errors: `SpikingModel`.
+class Spikingformer(TokenTransformer):
+    """A Spikingformer of any depth and width. Errors: `TokenTransformer`. The features are potentials.
 
         stem     4 x [conv3x3, norm, neuron, max-pool 3x3 if it pools], conv3x3, norm
         block    x + attention(neuron(x));  x + mlp(neuron(x))
         head     mean over tokens, classifier
 
-    The features are the tokens after the stem and after every block, as maps [T, N, dim, H, W] of potentials.
-
     Args:
-        dim: Channels of a token, a multiple of 8 and of the heads.
-        depth: Blocks.
         heads: Heads of the attention; see `SpikeAttention`.
         scale: Factor on the product of the attention.
-        mlp_ratio: Hidden channels of an MLP per channel.
-        pools: Of each of the stem's four units, whether it pools.
-        neuron: Neuron of every layer, in JSON; see `make_neuron`. Those of the attention take the threshold 0.5.
-        num_steps: Steps T that a still image is shown for.
-        num_classes: Classes K.
-        in_chans: Input channels C.
-        drop_rate: Dropout before the classifier.
+        **arguments: See `TokenTransformer`.
     """
 
-    def __init__(
-        self,
-        dim: int = 384,
-        depth: int = 8,
-        heads: int = 8,
-        scale: float = 0.125,
-        mlp_ratio: int = 4,
-        pools: tuple[bool, ...] = (True, True, True, True),
-        neuron: NeuronSpec = LIF_OF_SPIKFORMER,
-        num_steps: int = 4,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        drop_rate: float = 0.0,
-    ) -> None:
-        super().__init__(num_classes, in_chans, num_steps, drop_rate)
-        self.encoder, units = stem_units(in_chans, dim, pools, neuron)
-        self.stem = nn.Sequential(*units, ConvNorm(dim, dim, 3))
-        self.blocks = nn.Sequential()
-        for _ in range(depth):
-            attention = Residual(make_neuron(neuron, dim), SpikingSelfAttention(dim, heads, scale, neuron))
-            self.blocks.append(Block(attention, membrane_mlp(dim, dim * mlp_ratio, neuron)))
-        self.feature_info = token_features(dim, depth, pools)
-        self.num_features = dim
-        self.head_drop = SequenceDropout(drop_rate)
-        self.fc = make_classifier(dim, num_classes)
-        init_transformer(self)
+    def __init__(self, heads: int = 8, scale: float = 0.125, **arguments: Any) -> None:
+        super().__init__(partial(SpikingSelfAttention, heads=heads, scale=scale), **arguments)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The tokens after the stem, then after every block."""
-        x = self.stage(self.stem, self.stage(self.encode, x))
-        yield x
-        for block in self.blocks:
-            x = self.stage(block, x)
-            yield x
+    @staticmethod
+    def make_stem(
+        in_chans: int, dim: int, pools: Sequence[bool], neuron: NeuronSpec
+    ) -> tuple[ConvNeuron, nn.Sequential]:
+        """Four units, a convolution and a norm."""
+        encoder, units = stem_units(in_chans, dim, pools, neuron)
+        return encoder, nn.Sequential(*units, ConvNorm(dim, dim, 3))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The first unit, whose convolution sees a still image once."""
-        return self.encoder.fire(self.repeat_still(self.encoder.current(x)))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Mean over the tokens, dropout, classifier: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(x.mean((-2, -1)))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        return {"stem": r"^encoder|stem", "blocks": r"^blocks\.(\d+)"}
+    @staticmethod
+    def make_block(dim: int, hidden: int, neuron: NeuronSpec, attention: Callable[..., nn.Module]) -> Block:
+        """Shortcuts of potentials: the neuron precedes each branch."""
+        attn = Residual(make_neuron(neuron, dim), attention(dim=dim, neuron=neuron))
+        return Block(attn, membrane_mlp(dim, hidden, neuron))
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "min_input_size": (3, 112, 112),  # with fewer tokens the attention of a new net may be silent
-        "interpolation": "bicubic",
-        "mean": (0.485, 0.456, 0.406),
-        "std": (0.229, 0.224, 0.225),
-        "first_conv": "encoder.conv",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2304.11954",
-        "notes": ("kind: transformer", "original code: Apache-2.0"),
-        "paper_name": "Spikingformer: Spike-driven Residual Learning for Transformer-based Spiking Neural Network",
-        "crop_pct": 1.0,
-        **changes,
-    }
-
-
-def _cifar_cfg(**changes: Any) -> dict[str, Any]:
-    return _cfg(**{"num_classes": 10, "input_size": (3, 32, 32), "min_input_size": (3, 32, 32), **changes})
-
-
-def _dvs_cfg(**changes: Any) -> dict[str, Any]:
-    shapes = {"num_classes": 10, "input_size": (2, 128, 128), "min_input_size": (2, 128, 128)}
-    return _cfg(**{**shapes, "mean": (0.0, 0.0), "std": (1.0, 1.0), **changes})
-
-
-default_cfgs = generate_default_cfgs(
+ORIGIN = Origin(
+    "arXiv:2304.11954",
+    kind="transformer",
+    code="Apache-2.0",
+    title="Spikingformer: Spike-driven Residual Learning for Transformer-based Spiking Neural Network",
+)
+imagenet = partial(images, 224, 1000, min_side=112)  # with fewer tokens the attention of a new net may be silent
+cifar = partial(images, 32, 10)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
     {
-        "spikingformer_8_384": _cfg(description="72.45 % ImageNet-1k, T = 4"),
-        "spikingformer_8_512": _cfg(description="74.79 % ImageNet-1k, T = 4"),
-        "spikingformer_8_768": _cfg(description="75.85 % ImageNet-1k, T = 4"),
-        "spikingformer_tiny": _cfg(num_classes=10, min_input_size=(3, 32, 32)),
-        "spikingformer_cifar_4_384": _cifar_cfg(description="95.61 % CIFAR-10, T = 4"),
-        "spikingformer_cifar_4_256": _cifar_cfg(),
-        "spikingformer_cifar_2_384": _cifar_cfg(),
-        "spikingformer_cifar_tiny": _cifar_cfg(min_input_size=(3, 16, 16)),
-        "spikingformer_dvs_2_256": _dvs_cfg(description="81.3 % CIFAR10-DVS, T = 16"),
-        "spikingformer_dvs_tiny": _dvs_cfg(min_input_size=(2, 32, 32)),
-    }
+        "spikingformer_8_384": imagenet(published="72.45 % ImageNet-1k, T = 4"),
+        "spikingformer_8_512": imagenet(published="74.79 % ImageNet-1k, T = 4"),
+        "spikingformer_8_768": imagenet(published="75.85 % ImageNet-1k, T = 4"),
+        "spikingformer_tiny": images(224, 10, min_side=32),
+        "spikingformer_cifar_4_384": cifar(min_side=32, published="95.61 % CIFAR-10, T = 4"),
+        "spikingformer_cifar_4_256": cifar(min_side=32),
+        "spikingformer_cifar_2_384": cifar(min_side=32),
+        "spikingformer_cifar_tiny": cifar(min_side=16),
+        "spikingformer_dvs_2_256": frames(128, 10, published="81.3 % CIFAR10-DVS, T = 16"),
+        "spikingformer_dvs_tiny": frames(128, 10, min_side=32),
+    },
+    first_conv="encoder.conv",
+    crop_pct=1.0,
 )
 
-CIFAR: dict[str, Any] = {"pools": (False, False, True, True)}
+CIFAR: dict[str, Any] = {"pools": CIFAR_POOLS}
 DVS: dict[str, Any] = {"neuron": {**LIF_OF_SPIKFORMER, "tau": 1.5}, "num_steps": 16}
 TINY: dict[str, Any] = {"dim": 64, "depth": 2, "heads": 2, "scale": 1.0, "num_steps": 4}
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> Spikingformer:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(kwargs["depth"] + 1))}
-    return build_model_with_cfg(Spikingformer, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model
 def spikingformer_8_384(pretrained: bool = False, **kwargs: Any) -> Spikingformer:
     """8 blocks of 384 channels for ImageNet: 16,816,024 parameters (the original: 12,288 more that never run)."""
-    return _create("spikingformer_8_384", pretrained, {"dim": 384, "depth": 8}, kwargs)
+    return create(Spikingformer, "spikingformer_8_384", pretrained, kwargs, dim=384, depth=8)
 
 
 @register_model
 def spikingformer_8_512(pretrained: bool = False, **kwargs: Any) -> Spikingformer:
     """8 blocks of 512 channels for ImageNet: 29,689,384 parameters (the original: 16,384 more that never run)."""
-    return _create("spikingformer_8_512", pretrained, {"dim": 512, "depth": 8}, kwargs)
+    return create(Spikingformer, "spikingformer_8_512", pretrained, kwargs, dim=512, depth=8)
 
 
 @register_model
 def spikingformer_8_768(pretrained: bool = False, **kwargs: Any) -> Spikingformer:
     """8 blocks of 768 channels for ImageNet: 66,338,632 parameters (the original: 24,576 more that never run)."""
-    return _create("spikingformer_8_768", pretrained, {"dim": 768, "depth": 8}, kwargs)
+    return create(Spikingformer, "spikingformer_8_768", pretrained, kwargs, dim=768, depth=8)
 
 
 @register_model
@@ -176,13 +107,13 @@ def spikingformer_tiny(pretrained: bool = False, **kwargs: Any) -> Spikingformer
 
     With few tokens the products of the attention are small; its scale is 1.
     """
-    return _create("spikingformer_tiny", pretrained, TINY, kwargs)
+    return create(Spikingformer, "spikingformer_tiny", pretrained, kwargs, **TINY)
 
 
 @register_model
 def spikingformer_cifar_4_384(pretrained: bool = False, **kwargs: Any) -> Spikingformer:
     """4 blocks of 384 channels for CIFAR: 9,320,122 parameters (the original: 6,144 more that never run)."""
-    return _create("spikingformer_cifar_4_384", pretrained, {**CIFAR, "dim": 384, "depth": 4, "heads": 12}, kwargs)
+    return create(Spikingformer, "spikingformer_cifar_4_384", pretrained, kwargs, **CIFAR, dim=384, depth=4, heads=12)
 
 
 @register_model
@@ -191,19 +122,19 @@ def spikingformer_cifar_4_256(pretrained: bool = False, **kwargs: Any) -> Spikin
 
     The paper's 12 heads do not divide 256 channels; 8 do, of the 32 channels that a head of the wider nets has.
     """
-    return _create("spikingformer_cifar_4_256", pretrained, {**CIFAR, "dim": 256, "depth": 4, "heads": 8}, kwargs)
+    return create(Spikingformer, "spikingformer_cifar_4_256", pretrained, kwargs, **CIFAR, dim=256, depth=4, heads=8)
 
 
 @register_model
 def spikingformer_cifar_2_384(pretrained: bool = False, **kwargs: Any) -> Spikingformer:
     """2 blocks of 384 channels for CIFAR: 5,762,746 parameters (the original: 3,072 more that never run)."""
-    return _create("spikingformer_cifar_2_384", pretrained, {**CIFAR, "dim": 384, "depth": 2, "heads": 12}, kwargs)
+    return create(Spikingformer, "spikingformer_cifar_2_384", pretrained, kwargs, **CIFAR, dim=384, depth=2, heads=12)
 
 
 @register_model
 def spikingformer_cifar_tiny(pretrained: bool = False, **kwargs: Any) -> Spikingformer:
     """The form for CIFAR with 2 blocks of 64 channels, for images of 16 to 32 pixels: 163,666 parameters."""
-    return _create("spikingformer_cifar_tiny", pretrained, {**TINY, **CIFAR}, kwargs)
+    return create(Spikingformer, "spikingformer_cifar_tiny", pretrained, kwargs, **TINY, **CIFAR)
 
 
 @register_model
@@ -212,10 +143,10 @@ def spikingformer_dvs_2_256(pretrained: bool = False, **kwargs: Any) -> Spikingf
 
     The released recipe for events has tau 1.5.
     """
-    return _create("spikingformer_dvs_2_256", pretrained, {**DVS, "dim": 256, "depth": 2, "heads": 16}, kwargs)
+    return create(Spikingformer, "spikingformer_dvs_2_256", pretrained, kwargs, **DVS, dim=256, depth=2, heads=16)
 
 
 @register_model
 def spikingformer_dvs_tiny(pretrained: bool = False, **kwargs: Any) -> Spikingformer:
     """The form for events with 2 blocks of 64 channels, for frames of 32 to 64 pixels: 163,594 parameters."""
-    return _create("spikingformer_dvs_tiny", pretrained, {**DVS, **TINY}, kwargs)
+    return create(Spikingformer, "spikingformer_dvs_tiny", pretrained, kwargs, **{**DVS, **TINY})

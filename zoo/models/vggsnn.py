@@ -4,31 +4,28 @@ Source: Deng et al. 2022 (TET), arXiv:2202.11946. Written from the paper's table
 detached, as there. A convolution behind a pool reads averages of spikes, real numbers: multiply-accumulates.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from timm.layers.helpers import to_2tuple
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.stateless import (
     SequenceDropout,
     check_halvings,
-    check_image_size,
     init_convolutions,
     make_classifier,
-    over_time,
 )
-from ..model import SpikingModel, TimeMeanFeatures
 from ..neurons import NeuronSpec
-from .spiking_vgg import make_stages
+from ._builder import Origin, create, frames, make_default_cfgs
+from ._vgg import VGG
 
 __all__ = ["VGGSNN"]
 
 NEURON = {"name": "lif", "tau": 2.0, "decay_input": False, "detach_reset": False, "surrogate": "triangle"}
 
 
-class VGGSNN(SpikingModel):
+class VGGSNN(VGG):
     """Stages of 3x3 convolutions with a 2x2 average pool after each. Contract and errors: `SpikingModel`.
 
     A feature is the output of a stage before its pool; the last pool belongs to the head.
@@ -61,75 +58,39 @@ class VGGSNN(SpikingModel):
         super().__init__(num_classes, in_chans, num_steps, drop_rate)
         self.img_size = to_2tuple(img_size)
         check_halvings(self.img_size, len(stages))
-        self.encoder, self.stages, self.feature_info = make_stages(stages, in_chans, neuron)
-        self.pool = nn.AvgPool2d(2)
+        self.add_stages(stages, in_chans, neuron, nn.AvgPool2d(2))
         height, width = (side // 2 ** len(stages) for side in self.img_size)
         self.num_features = stages[-1][-1] * height * width
         self.head_drop = SequenceDropout(drop_rate)
         self.fc = make_classifier(self.num_features, num_classes)
         init_convolutions(self)
 
-    def forward_stages(self, x: Tensor) -> Iterator[Tensor]:
-        """The output of every stage, before its pool."""
-        check_image_size(x, self.img_size)
-        x = self.stage(self.stem, x)
-        for index, layers in enumerate(self.stages):
-            x = self.stage(layers, over_time(x, self.pool) if index else x)
-            yield x
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution sees a still image once."""
-        return self.encoder.act(self.repeat_still(self.encoder.current(x)))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Average pool, dropout, classifier of all that is left: [T, N, C, H, W] -> [T, N, K]."""
-        x = self.head_drop(over_time(x, self.pool).flatten(2))
-        return x if pre_logits else self.fc(x)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """See `SpikingModel`."""
-        return {"stem": r"^encoder", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average pool; then all that is left: [T, N, C, H, W] -> [T, N, F]."""
+        return self.stage(self.downsample, x).flatten(2)
 
 
-def _cfg(**changes: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (2, 48, 48),
-        "min_input_size": (2, 48, 48),
-        "fixed_input_size": True,
-        "mean": (0.0, 0.0),  # counts of events are not normalised
-        "std": (1.0, 1.0),
-        "first_conv": "encoder.conv",
-        "classifier": "fc",
-        "paper_ids": "arXiv:2202.11946",
-        "notes": ("kind: convolutional", "original code: MIT"),
-        "paper_name": "Temporal Efficient Training of Spiking Neural Network via Gradient Re-weighting",
-        **changes,
-    }
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "vggsnn": _cfg(description="83.17 % CIFAR10-DVS, T = 10, augmented"),
-        "vggsnn_tiny": _cfg(input_size=(2, 16, 16), min_input_size=(2, 16, 16)),
-    }
+ORIGIN = Origin(
+    "arXiv:2202.11946",
+    kind="convolutional",
+    code="MIT",
+    title="Temporal Efficient Training of Spiking Neural Network via Gradient Re-weighting",
 )
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: dict[str, Any]) -> VGGSNN:
-    kwargs = {**defaults, **kwargs}
-    feature_cfg = {"feature_cls": TimeMeanFeatures, "out_indices": tuple(range(len(kwargs["stages"])))}
-    return build_model_with_cfg(VGGSNN, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+default_cfgs = make_default_cfgs(
+    ORIGIN,
+    {"vggsnn": frames(48, 10, published="83.17 % CIFAR10-DVS, T = 10, augmented"), "vggsnn_tiny": frames(16, 10)},
+    first_conv="encoder.conv",
+    fixed_input_size=True,
+)
 
 
 @register_model
 def vggsnn(pretrained: bool = False, **kwargs: Any) -> VGGSNN:
     """VGGSNN for CIFAR10-DVS, frames of 48x48 pixels: 9,271,498 parameters for 10 classes."""
-    stages = ((64, 128), (256, 256), (512, 512), (512, 512))
-    return _create("vggsnn", pretrained, {"stages": stages}, kwargs)
+    return create(VGGSNN, "vggsnn", pretrained, kwargs, stages=((64, 128), (256, 256), (512, 512), (512, 512)))
 
 
 @register_model
 def vggsnn_tiny(pretrained: bool = False, **kwargs: Any) -> VGGSNN:
     """Four convolutions in two stages, 16 to 32 channels, for frames of 16x16 pixels; 4 steps of a still image."""
-    return _create("vggsnn_tiny", pretrained, {"stages": ((16, 16), (32, 32)), "num_steps": 4}, kwargs)
+    return create(VGGSNN, "vggsnn_tiny", pretrained, kwargs, stages=((16, 16), (32, 32)), num_steps=4)

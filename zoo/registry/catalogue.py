@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..model import Network, SpikingModel, to_sequence
+from ..models._builder import origin_of
 from ..neurons import has_activations
 from .checkpoint import noise_input
 from .hub import create_model, published, recorded_results
@@ -38,20 +39,17 @@ def row(name: str, registry: str | None) -> tuple[str, ...] | None:
         model = create_model(name)
     if not isinstance(model, SpikingModel) or has_activations(model):
         return None
-    cfg = model.pretrained_cfg
-    facts = dict(note.split(": ", 1) for note in cfg.get("notes") or ())
-    paper = str(cfg.get("paper_ids") or "").removeprefix("arXiv:")
-    site = "https://doi.org" if paper.startswith("doi:") else "https://arxiv.org/abs"
+    origin = origin_of(name)
     return (
         f"`{name}`",
-        facts.get("kind", ""),
+        origin.kind,
         f"{sum(parameter.numel() for parameter in model.parameters()):,}",
         str(model.num_steps) if model.sequence_ndim >= 4 else "data",
-        "x".join(str(size) for size in cfg["input_size"] if size > 1 or model.sequence_ndim == 5),
-        in_words(dense_macs(name, model)),
-        f"[{paper}]({site}/{paper.removeprefix('doi:')})" if paper else "",
-        facts.get("original code", ""),
-        cfg.get("description") or "",
+        "x".join(str(size) for size in model.pretrained_cfg["input_size"] if size > 1 or model.sequence_ndim == 5),
+        human_count(dense_macs(name, model)),
+        f"[{origin.paper.removeprefix('arXiv:')}]({origin.url})" if origin.paper else "",
+        origin.code,
+        origin.published,
         "; ".join(own_results(name, registry)),
     )
 
@@ -66,7 +64,7 @@ def dense_macs(name: str, model: Network) -> int:
     return counter.get_total_flops() // 2
 
 
-def in_words(count: int) -> str:
+def human_count(count: int) -> str:
     """Three digits and a unit."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if count >= size:

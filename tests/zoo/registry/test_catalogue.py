@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.registry.catalogue import COLUMNS, catalogue, dense_macs, in_words, own_results
+from zoo.registry.catalogue import COLUMNS, catalogue, dense_macs, human_count, own_results
 
 
 def cells(line):
@@ -42,8 +42,14 @@ def test_our_own_results_are_those_of_the_registry(original, registry):
     assert own_results("sew_resnet8", str(registry)) == []
 
 
-def test_numbers_in_words():
-    assert [in_words(count) for count in (7, 999, 1000, 162_400_000, 1.25e9)] == ["7", "999", "1 k", "162 M", "1.25 G"]
+def test_numbers_human_count():
+    assert [human_count(count) for count in (7, 999, 1000, 162_400_000, 1.25e9)] == [
+        "7",
+        "999",
+        "1 k",
+        "162 M",
+        "1.25 G",
+    ]
 
 
 def test_every_student_has_its_facts():
