@@ -94,7 +94,7 @@ class EnergyMonitor(Callback):
             split="test",
             metrics={name: round(value, 6) for name, value in scores.items() if name not in counted},
             num_steps=getattr(pl_module.model, "num_steps", 1),
-            seed=run and recorded_seed(run),
+            seed=recorded_seed(run) if run else None,
             measurement=self.measurements["model"].to_dict(),
             versions={name: version(name) for name in ("torch", "timm", "lightning", "snn-zoo")}
             | {"python": platform.python_version(), "device": str(pl_module.device)},
