@@ -9,7 +9,7 @@ from .results import Results
 
 
 def write_card(name: str, config: Mapping[str, Any], results: Results, recipe: bool = False) -> str:
-    """The text of the card; a section that nothing is known for is left out.
+    """The text of the card; a section without facts is left out.
 
     Args:
         name: Name of the checkpoint: `architecture.tag`, or `org/name` on the Hub.
@@ -20,12 +20,12 @@ def write_card(name: str, config: Mapping[str, Any], results: Results, recipe: b
     sections = [
         front_matter(name, config, results),
         f"# {name}",
-        about(config),
+        introduction(config),
         usage(name, config),
-        measured(results),
-        teacher(results),
-        data(config),
-        reproduce(results, recipe),
+        measurements(results),
+        teacher_licence(results),
+        input_and_classes(config),
+        reproduction(results, recipe),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
@@ -55,7 +55,7 @@ def reads_images(config: Mapping[str, Any]) -> bool:
     return config.get("sequence_ndim", 5) == 5
 
 
-def about(config: Mapping[str, Any]) -> str:
+def introduction(config: Mapping[str, Any]) -> str:
     """What the model is, and whose it is."""
     steps = config["model_args"].get("num_steps")
     kind = (
@@ -98,27 +98,27 @@ logits = model({zeros})  # {what} -> [N, K]
 Name a registry other than the default by `registry=` or `--registry`."""
 
 
-def measured(results: Results) -> str:
+def measurements(results: Results) -> str:
     """The tables of what was measured: scores, and the cost beside that of the teacher."""
     metrics = results.metrics
     split = f"on the {results.split} split" if results.split else "score"
-    scores = table(
+    scores = markdown_table(
         [split, ""], {score_name(key): [f"{value:.4f}"] for key, value in metrics.items() if score_name(key)}
     )
     own, other = results.measurement, results.teacher.get("measurement") or {}
     mine, theirs = cost_rows(own), cost_rows(other)
     if theirs:
         rows = {key: [value, theirs.get(key, "-")] for key, value in mine.items()}
-        costs = table(["per inference", "this model", "its teacher"], rows)
+        costs = markdown_table(["per inference", "this model", "its teacher"], rows)
     else:
-        costs = table(["per inference", ""], {key: [value] for key, value in mine.items()})
+        costs = markdown_table(["per inference", ""], {key: [value] for key, value in mine.items()})
     if not metrics and not mine:
         return ""
     title = f"## Measured on {results.dataset or 'unnamed data'}"
     return "\n\n".join(filter(None, [title, scores, costs, assumption(own)]))
 
 
-SCORES = {
+SCORE_NAMES = {
     "acc": "accuracy",
     "acc_top5": "top-5 accuracy",
     "bits": "bits per token",
@@ -135,10 +135,10 @@ def score_name(metric: str) -> str:
         return f"accuracy after {metric.removeprefix('acc_at_')} steps"
     if metric.startswith("recall_at_"):
         return f"recall@{metric.removeprefix('recall_at_')}, within the tolerance of the data"
-    return SCORES.get(metric, "")
+    return SCORE_NAMES.get(metric, "")
 
 
-def table(header: list[str], rows: Mapping[str, list[str]]) -> str:
+def markdown_table(header: list[str], rows: Mapping[str, list[str]]) -> str:
     """A Markdown table; nothing without rows."""
     lines = [header, ["---"] * len(header), *([key, *values] for key, values in rows.items())]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
@@ -169,7 +169,7 @@ def assumption(measurement: Mapping[str, Any]) -> str:
     )
 
 
-def teacher(results: Results) -> str:
+def teacher_licence(results: Results) -> str:
     """Where the knowledge came from, and whether its licence allows commercial use."""
     own, of_twin = results.teacher, results.conversion.get("teacher")
     facts = own or of_twin
@@ -184,7 +184,7 @@ def teacher(results: Results) -> str:
     return text
 
 
-def data(config: Mapping[str, Any]) -> str:
+def input_and_classes(config: Mapping[str, Any]) -> str:
     """What the input must look like, and the classes."""
     cfg = config["pretrained_cfg"]
     names = cfg.get("label_names") or []
@@ -198,7 +198,7 @@ def data(config: Mapping[str, Any]) -> str:
     return text + (f"\n\nClasses: {shown}." if names else "")
 
 
-def reproduce(results: Results, recipe: bool) -> str:
+def reproduction(results: Results, recipe: bool) -> str:
     """How it was made."""
     seed = {} if results.seed is None else {"seed": results.seed}
     facts = ", ".join(f"{key} {value}" for key, value in {**seed, **results.versions}.items())
