@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -110,7 +110,7 @@ class Published:
 Source = Architecture | Published | Run
 
 
-def locate(name: str, registry: str | Path | None = None) -> Source:
+def locate(name: str, registry: str | Path | None = None, pretrained: bool | None = None) -> Source:
     """What a name stands for; none of its files is read or fetched yet.
 
     A name is, in this order: `hf-hub:org/name[@revision]`, `local-dir:PATH` or a directory with a manifest; a `.ckpt`
@@ -120,6 +120,7 @@ def locate(name: str, registry: str | Path | None = None) -> Source:
     Args:
         name: The name.
         registry: Directory of published checkpoints; default: as for `list_models`.
+        pretrained: Of an architecture, whether its model must load timm's weights; default: if the name has a tag.
 
     Raises:
         RegistryError: If the registry is needed and does not exist.
@@ -133,7 +134,7 @@ def locate(name: str, registry: str | Path | None = None) -> Source:
     if tagged and (address := published(registry).get(name)):
         return Published(name, address)
     check_architecture(name)
-    return Architecture(name, pretrained=tagged, registry=registry)
+    return Architecture(name, tagged if pretrained is None else pretrained, registry)
 
 
 def locate_published(name: str, registry: str | Path | None = None) -> Published:
@@ -224,9 +225,7 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
         2
     """
     untrained = not pretrained and timm.is_model(name)  # whatever a registry has under that name
-    source = Architecture(name) if untrained else locate(name, registry)
-    if isinstance(source, Architecture):
-        source = replace(source, pretrained=pretrained, registry=registry)
+    source = Architecture(name, registry=registry) if untrained else locate(name, registry, pretrained)
     return source.model(**{key: value for key, value in kwargs.items() if value is not None})
 
 

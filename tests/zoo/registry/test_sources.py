@@ -120,6 +120,9 @@ def test_what_a_name_stands_for(library, run, tmp_path, monkeypatch):
     monkeypatch.delenv("SNNZOO_REGISTRY", raising=False)
     assert kind("sew_resnet_tiny") is kind("resnet18") is kind("resnet18.a1_in1k") is sources.Architecture
     assert kind(NAME, library) is kind(library / NAME) is sources.Published
+    assert sources.locate("resnet18.a1_in1k").pretrained
+    assert not sources.locate("resnet18").pretrained
+    assert sources.locate("resnet18", pretrained=True).pretrained
     assert kind("hf-hub:org/net@v1") is kind("local-dir:/nowhere") is sources.Published  # nothing is fetched yet
     assert kind(run) is kind(run / "checkpoints/last.ckpt") is kind("gone.ckpt") is Run
     assert kind(NAME) is sources.Architecture  # a tag that timm may have
