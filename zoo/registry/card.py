@@ -3,56 +3,46 @@
 from collections.abc import Mapping
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-
 from ..model import SEQUENCES
+from .hub import card_header
+from .results import Results
 
 
-def write_card(name: str, config: Mapping[str, Any], results: Mapping[str, Any], recipe: bool = False) -> str:
-    """The text of the card; a section that nothing is known for is left out.
+def write_card(name: str, config: Mapping[str, Any], results: Results, recipe: bool = False) -> str:
+    """The text of the card; a section without facts is left out.
 
     Args:
         name: Name of the checkpoint: `architecture.tag`, or `org/name` on the Hub.
         config: Its `config.json`.
-        results: Its `results.json`, every part of it optional; empty if the run was not tested.
+        results: Its `results.json`; empty if the run was not tested.
         recipe: Whether a `recipe.yaml` lies beside the card.
     """
     sections = [
         front_matter(name, config, results),
         f"# {name}",
-        about(config),
+        introduction(config),
         usage(name, config),
-        measured(results),
-        teacher(results),
-        data(config),
-        reproduce(results, recipe),
+        measurements(results),
+        teacher_licence(results),
+        input_and_classes(config),
+        reproduction(results, recipe),
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def front_matter(name: str, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+def front_matter(name: str, config: Mapping[str, Any], results: Results) -> str:
     """The YAML header that the Hub reads."""
-    accuracy, dataset = results.get("metrics", {}).get("acc"), results.get("dataset")
-    score = EvalResult(
-        task_type="image-classification",
-        dataset_type=str(dataset).lower(),
-        dataset_name=str(dataset),
-        dataset_split=results.get("split"),
-        metric_type="accuracy",
-        metric_value=accuracy,
-    )
-    scored = accuracy is not None and dataset is not None
     task = "image-classification" if reads_images(config) else None  # the Hub has no task for spike trains
     tags = ["snn-zoo", task, "spiking-neural-network" if is_spiking(config) else None]
-    header = ModelCardData(
+    return card_header(
         license=config["pretrained_cfg"].get("license"),
-        library_name="timm",
-        pipeline_tag=task,
         tags=[tag for tag in tags if tag],
-        model_name=name if scored and task else None,
-        eval_results=[score] if scored and task else None,
+        task=task,
+        name=name,
+        dataset=results.dataset,
+        split=results.split,
+        accuracy=results.accuracy,
     )
-    return f"---\n{header}\n---"
 
 
 def is_spiking(config: Mapping[str, Any]) -> bool:
@@ -65,7 +55,7 @@ def reads_images(config: Mapping[str, Any]) -> bool:
     return config.get("sequence_ndim", 5) == 5
 
 
-def about(config: Mapping[str, Any]) -> str:
+def introduction(config: Mapping[str, Any]) -> str:
     """What the model is, and whose it is."""
     steps = config["model_args"].get("num_steps")
     kind = (
@@ -108,27 +98,27 @@ logits = model({zeros})  # {what} -> [N, K]
 Name a registry other than the default by `registry=` or `--registry`."""
 
 
-def measured(results: Mapping[str, Any]) -> str:
+def measurements(results: Results) -> str:
     """The tables of what was measured: scores, and the cost beside that of the teacher."""
-    metrics = results.get("metrics", {})
-    split = f"on the {results['split']} split" if "split" in results else "score"
-    scores = table(
+    metrics = results.metrics
+    split = f"on the {results.split} split" if results.split else "score"
+    scores = markdown_table(
         [split, ""], {score_name(key): [f"{value:.4f}"] for key, value in metrics.items() if score_name(key)}
     )
-    own, other = results.get("measurement") or {}, (results.get("teacher") or {}).get("measurement") or {}
+    own, other = results.measurement, results.teacher.get("measurement") or {}
     mine, theirs = cost_rows(own), cost_rows(other)
     if theirs:
         rows = {key: [value, theirs.get(key, "-")] for key, value in mine.items()}
-        costs = table(["per inference", "this model", "its teacher"], rows)
+        costs = markdown_table(["per inference", "this model", "its teacher"], rows)
     else:
-        costs = table(["per inference", ""], {key: [value] for key, value in mine.items()})
+        costs = markdown_table(["per inference", ""], {key: [value] for key, value in mine.items()})
     if not metrics and not mine:
         return ""
-    title = f"## Measured on {results.get('dataset', 'unnamed data')}"
+    title = f"## Measured on {results.dataset or 'unnamed data'}"
     return "\n\n".join(filter(None, [title, scores, costs, assumption(own)]))
 
 
-SCORES = {
+SCORE_NAMES = {
     "acc": "accuracy",
     "acc_top5": "top-5 accuracy",
     "bits": "bits per token",
@@ -145,10 +135,10 @@ def score_name(metric: str) -> str:
         return f"accuracy after {metric.removeprefix('acc_at_')} steps"
     if metric.startswith("recall_at_"):
         return f"recall@{metric.removeprefix('recall_at_')}, within the tolerance of the data"
-    return SCORES.get(metric, "")
+    return SCORE_NAMES.get(metric, "")
 
 
-def table(header: list[str], rows: Mapping[str, list[str]]) -> str:
+def markdown_table(header: list[str], rows: Mapping[str, list[str]]) -> str:
     """A Markdown table; nothing without rows."""
     lines = [header, ["---"] * len(header), *([key, *values] for key, values in rows.items())]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
@@ -179,9 +169,9 @@ def assumption(measurement: Mapping[str, Any]) -> str:
     )
 
 
-def teacher(results: Mapping[str, Any]) -> str:
+def teacher_licence(results: Results) -> str:
     """Where the knowledge came from, and whether its licence allows commercial use."""
-    own, of_twin = results.get("teacher"), results.get("conversion", {}).get("teacher")
+    own, of_twin = results.teacher, results.conversion.get("teacher")
     facts = own or of_twin
     if not facts:
         return ""
@@ -194,7 +184,7 @@ def teacher(results: Mapping[str, Any]) -> str:
     return text
 
 
-def data(config: Mapping[str, Any]) -> str:
+def input_and_classes(config: Mapping[str, Any]) -> str:
     """What the input must look like, and the classes."""
     cfg = config["pretrained_cfg"]
     names = cfg.get("label_names") or []
@@ -208,13 +198,13 @@ def data(config: Mapping[str, Any]) -> str:
     return text + (f"\n\nClasses: {shown}." if names else "")
 
 
-def reproduce(results: Mapping[str, Any], recipe: bool) -> str:
+def reproduction(results: Results, recipe: bool) -> str:
     """How it was made."""
-    made_by = {"seed": results["seed"]} if "seed" in results else {}
-    facts = ", ".join(f"{key} {value}" for key, value in {**made_by, **results.get("versions", {})}.items())
+    seed = {} if results.seed is None else {"seed": results.seed}
+    facts = ", ".join(f"{key} {value}" for key, value in {**seed, **results.versions}.items())
     how = "The whole recipe is `recipe.yaml`: `snnzoo fit --config recipe.yaml`."
-    if conversion := results.get("conversion"):
-        how = converted(conversion)
+    if results.conversion:
+        how = converted(results.conversion)
     lines = [
         how if recipe else "",
         f"Measured with {facts}." if facts else "",
