@@ -35,21 +35,21 @@ transformer are therefore lower bounds.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from .errors import unknown
 from .layers.delayed_linear import DelayedLinear
 from .layers.stateless import MatMul
 from .model import evaluating
 from .neurons import Neuron
+from .trace import watching
 
 Connection = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | DelayedLinear
 CONVENTIONS = ("effective", "paper")
@@ -224,24 +224,21 @@ class OperationCounter:
             raise ValueError(f"{type(model).__name__} has no Conv1d, Conv2d, Conv3d, Linear or DelayedLinear layer.")
         self._matmuls = {name: module for name, module in modules.items() if isinstance(module, MatMul)}
         self._tallies = {name: _Tally() for name in self._connections | self._matmuls | self._neurons}
-        self._handles: list[RemovableHandle] = []
+        self._stack = ExitStack()
         self._fired = False
 
     def __enter__(self) -> "OperationCounter":
-        for name, layer in self._connections.items():
-            self._handles.append(layer.register_forward_pre_hook(partial(self._count_products, self._tallies[name])))
-        for name, matmul in self._matmuls.items():
-            self._handles.append(matmul.register_forward_pre_hook(partial(self._count_matmul, self._tallies[name])))
-        for name, neuron in self._neurons.items():
-            self._handles.append(neuron.register_forward_hook(partial(self._count_spikes, self._tallies[name])))
+        self._stack.enter_context(watching(self._connections, before=self._count_products))
+        self._stack.enter_context(watching(self._matmuls, before=self._count_matmul))
+        self._stack.enter_context(watching(self._neurons, self._count_spikes))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        self._stack.close()
 
     @torch.no_grad()
-    def _count_products(self, tally: _Tally, layer: Connection, args: tuple[Tensor, ...]) -> None:
+    def _count_products(self, name: str, layer: Connection, args: tuple[Tensor, ...]) -> None:
+        tally = self._tallies[name]
         if not tally.values:
             tally.before_spikes = not self._fired
         x = args[0].cpu() if args[0].device.type == "mps" else args[0]  # MPS has no float64
@@ -263,7 +260,8 @@ class OperationCounter:
         tally.nonzero += round(mask.sum().item())
 
     @torch.no_grad()
-    def _count_matmul(self, tally: _Tally, layer: MatMul, args: tuple[Tensor, Tensor]) -> None:
+    def _count_matmul(self, name: str, layer: MatMul, args: tuple[Tensor, Tensor]) -> None:
+        tally = self._tallies[name]
         a, b = (x.cpu() if x.device.type == "mps" else x for x in args)  # [..., n, k] and [..., k, m]
         first, second = (torch.equal(x, x.sign()) for x in (a, b))
         ones_a, ones_b = (a != 0).sum(-2).double(), (b != 0).sum(-1).double()  # [..., k]
@@ -278,7 +276,8 @@ class OperationCounter:
         tally.weights, tally.nonzero_weights = tally.weights + b.numel(), tally.nonzero_weights + int(ones_b.sum())
 
     @torch.no_grad()
-    def _count_spikes(self, tally: _Tally, neuron: nn.Module, args: tuple[Any, ...], spikes: Tensor) -> None:
+    def _count_spikes(self, name: str, neuron: nn.Module, args: tuple[Any, ...], spikes: Tensor) -> None:
+        tally = self._tallies[name]
         self._fired = True
         tally.values += spikes.numel()
         tally.nonzero += int(spikes.count_nonzero())

@@ -89,6 +89,11 @@ class QCFS(Activation):
         return f"levels={self.levels}, step={self.step.item():.3g}"
 
 
+def activations(model: nn.Module) -> list[tuple[str, Activation]]:
+    """The activations in the place of neurons, by name."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Activation)]
+
+
 def has_activations(model: nn.Module) -> bool:
     """Whether a model is an ANN twin: activations stand in the place of its neurons."""
     return any(isinstance(module, Activation) for module in model.modules())
