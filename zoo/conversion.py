@@ -10,11 +10,11 @@ so theta S / T stands for the activation a(X). Conversion is three things:
     thresholds    a theta for every activation, by one of the `METHODS`
     absorption    spikes are 0 or 1: theta goes into the weights of the layers that read them, and 1 / theta into the
                   norm or linear layer that alone feeds a neuron; what cannot be absorbed stays in the neuron (`UnitIF`)
-    correction    of what is left, if asked for: a constant current or an initial potential for every channel
+    correction    of the remaining error, optional: a constant current or an initial potential for every channel
 
-Where spikes go is seen in one run of the twin (`zoo.spike_paths`); what is not linear in them is refused by its name.
-Whether the network was taken apart rightly is checked: with each neuron's mean in the place of its spikes, the student
-must give the logits of its twin.
+One run of the twin shows where spikes go (`zoo.spike_paths`); a layer that is not linear in them is refused by name.
+A check follows absorption: with each neuron's mean in the place of its spikes, the student must give the logits of its
+twin.
 """
 
 import copy

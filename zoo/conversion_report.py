@@ -69,7 +69,7 @@ class Accuracies:
     Attributes:
         ann: That of the twin.
         snn: That of the student, by t.
-        num_samples: Samples that were seen.
+        num_samples: Number of samples.
     """
 
     ann: float = 0.0

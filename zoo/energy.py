@@ -1,13 +1,13 @@
 """What one inference costs: operations, spikes, size, and energy under stated assumptions.
 
-Operations follow NeuroBench 2.3 (Yik et al. 2025, Nature Communications 16:1545), for a student and an ANN alike. Every
+Operations follow NeuroBench 2.3 (Yik et al. 2025, Nature Communications 16:1545), for students and ANNs. Every
 call of a connection layer (Conv1d, Conv2d, Conv3d, Linear, DelayedLinear) is judged by its input x and weight w:
 
     dense      multiplications the layer makes: one per weight and output position; zero padding makes none
     effective  those of them where x != 0 and w != 0 (adding the bias is no multiplication)
     kind       AC if every value of x is in {-1, 0, 1}, otherwise MAC
 
-The kind belongs to the whole call. Our students fold time into the batch, so one call sees T * N samples and one analog
+The kind belongs to the whole call. Our students fold time into the batch, so a call holds T * N samples and one analog
 value makes all of them MACs: the count errs against us. Sums of spikes (SEW-ADD) and averages of spikes are MACs.
 
 A product of two activations (`MatMul`, as q @ k^T in attention) makes n * k * m multiplications; effective are those
@@ -22,11 +22,11 @@ Energy is operations times a constant per operation, in one of two conventions:
 
 SNN papers print the second (Spikformer, Zhou et al. 2023; Spike-driven Transformer, Yao et al. 2023). The encoder is
 every layer that runs before the first neuron has fired, on an input not all in {-1, 0, 1}. In an ANN it is every layer,
-which leaves E = mac_pj * dense. Any later layer accumulates at the rate of its input, be that a SEW sum or pooled
+which leaves E = mac_pj * dense. Any later layer accumulates at the rate of its input, a SEW sum or pooled
 spikes. The rate is mean |x|, as in syops-counter: a 2 is two spikes and costs two additions, and average pooling keeps
 the number of spikes; that of a product of two activations is the rate of the first that is of spikes (of the first, if
 none is). Yao et al. take the share of nonzero values; on binary spikes the two are equal. `dense` holds all T steps as
-they ran: an encoder that sees a still image once counts once. Papers also count zero padding, which is more.
+they ran: an encoder that runs once on a still image counts once. Papers also count zero padding, which is more.
 
 NOT counted, by either convention: memory traffic (often the larger part, arXiv:2409.08290), neuron updates,
 normalisation, pooling, additions, products value by value, products of two activations outside a `MatMul` (those of
@@ -34,6 +34,7 @@ timm's attention), and weights used outside their layer's forward (nn.MultiheadA
 transformer are therefore lower bounds.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
@@ -164,7 +165,7 @@ class Measurement:
         totals = {name: getattr(self, name) for name in ("dense", "macs", "acs", "sops", "firing_rate")}
         energies = {convention: self.energy_uj(convention) for convention in CONVENTIONS}
         record = totals | {"energy_uj": energies, "energy_model": asdict(HOROWITZ_45NM)} | asdict(self)
-        return {key: _rounded(value) for key, value in record.items()}
+        return json.loads(json.dumps(record), parse_float=lambda digits: round(float(digits), 6))  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Measurement":
@@ -188,7 +189,7 @@ class _Tally:
     macs: int = 0
     acs: int = 0
     sops: float = 0.0
-    values: int = 0  # numbers seen: input values of a connection, neuron-steps of a neuron
+    values: int = 0  # numbers counted: input values of a connection, neuron-steps of a neuron
     nonzero: int = 0
     weights: int = 0  # the same of the second factor of a product of activations
     nonzero_weights: int = 0
@@ -312,6 +313,7 @@ class OperationCounter:
     def _layer_cost(self, name: str, num_samples: int) -> LayerCost:
         layer, tally = (self._connections | self._matmuls)[name], self._tallies[name]
         encoder = tally.before_spikes and (tally.macs > 0 or not self._neurons)
+        products = isinstance(layer, MatMul)
         return LayerCost(
             name=name,
             kind=type(layer).__name__,
@@ -320,15 +322,13 @@ class OperationCounter:
             acs=tally.acs / num_samples,
             sops=0.0 if encoder else tally.sops / num_samples,
             input_density=tally.nonzero / max(tally.values, 1),
-            weight_density=tally.nonzero_weights / max(tally.weights, 1)
-            if isinstance(layer, MatMul)
-            else _density([layer.weight]),
+            weight_density=tally.nonzero_weights / max(tally.weights, 1) if products else _density([layer.weight]),
             encoder=encoder,
         )
 
 
 def measure(model: nn.Module, batches: Iterable[Tensor]) -> Measurement:
-    """Run a model on batches, in eval mode and without gradients, and say what one inference costs.
+    """Run a model on batches, in eval mode and without gradients, and measure what one inference costs.
 
     Args:
         model: A student or an ANN that maps a batch to logits [N, K]. Its training flags are restored.
@@ -385,7 +385,7 @@ class _Products(TorchFunctionMode):
 
 
 def _products(layer: Connection, x: Tensor, dense: bool) -> int:
-    """Multiplications of `layer` on the mask x; `forward` is called directly, so that no hook sees it."""
+    """Multiplications of `layer` on the mask x; `forward` is called directly, so that no hook runs."""
     if dense and isinstance(layer, DelayedLinear):  # computed as a convolution over all lags; a synapse has one
         return layer.dense_products(len(x))
     with _Products(dense) as products:
@@ -394,15 +394,7 @@ def _products(layer: Connection, x: Tensor, dense: bool) -> int:
 
 
 def _density(tensors: Iterable[Tensor]) -> float:
-    """Share of nonzero values; nothing at all counts as dense."""
+    """Share of nonzero values; 1 if there are none."""
     sizes = [(int(tensor.count_nonzero()), tensor.numel()) for tensor in tensors]
     total = sum(numel for _, numel in sizes)
     return sum(nonzero for nonzero, _ in sizes) / total if total else 1.0
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

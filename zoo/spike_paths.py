@@ -1,4 +1,4 @@
-"""Where the spikes of a network go, seen in one run of its ANN twin: who reads them, and what is added to them.
+"""Where the spikes of a network go: which layers read them, and what is added to them, from one run of its ANN twin.
 
 A conversion lets a spike of an activation stand for a number theta. Whatever lies between an activation and the layers
 that read it must then be linear, and all that is added up must be counted in the same theta. Anything else is refused

@@ -1,4 +1,4 @@
-"""What a network computes, seen in one run of it: the calls of its modules and functions, and who read what of whom.
+"""What a network computes in one run: the calls of its modules and functions, and which call reads what another gives.
 
 `watching` is the one way to listen to modules, and `trace` the one way to follow tensors through a network.
 """

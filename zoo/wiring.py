@@ -1,11 +1,12 @@
 # ruff: noqa: RUF001  # the signs × and − are meant
-"""A picture of how a network is wired, drawn from one run of it: where spikes flow, and where numbers do.
+"""A flowchart of a network, drawn from one run of it: where spikes flow, and where numbers do.
 
-A model runs once, on noise, and what happened is drawn, not what its source says:
+The model runs once, on noise, and its calls are drawn (`zoo.trace`):
 
     node    a leaf module, a neuron with all it holds, or a function that joins two activations ("+", "×"), turns
             values of one kind into another, or is named in `DRAWN`
-    edge    what read what; views, constants and what leaves its input as it is (dropout, identity) are looked through
+    edge    a read of what another node gave; views, constants and calls that return their input (dropout, identity)
+            are looked through
     kind    of an edge, by the values that were read: "spikes" are all 0 or 1, "integers" are whole, all else is "reals"
     box     a stage (a module of `feature_info`), and in it a block
 
@@ -65,7 +66,7 @@ class Node:
     """A node of the picture.
 
     Attributes:
-        text: What it says; `<br/>` divides lines.
+        text: Its label; `<br/>` divides lines.
         shape: A key of `SHAPES`.
         boxes: Names of the stage and the block it is in, as far as it is in any.
         parameters: Shapes of its parameters.
@@ -92,7 +93,7 @@ class Wiring:
 
 
 def wiring(model: Network) -> Wiring:
-    """How a model is wired, as seen in one run of a copy of it.
+    """How a model is wired, from one run of a copy of it.
 
     The batch norms of the copy take the statistics of the batch and none of them is 0, and a neuron that is silent
     fires at random: what nothing flows through would show no kind.
@@ -111,7 +112,7 @@ def wiring(model: Network) -> Wiring:
 
 
 def draw_run(model: nn.Module, x: Tensor, stages: Iterable[str] = ()) -> Wiring:
-    """How a module is wired, as seen in a run on x.
+    """How a module is wired, from a run on x.
 
     Args:
         model: Any module that maps one tensor to one tensor.
@@ -219,7 +220,7 @@ def needed(nodes: list[Node]) -> list[Node]:
 
 
 def merge_boxes(wired: Wiring) -> None:
-    """Draw no box around a stage that is one block, be it repeated."""
+    """Draw no box around a stage that is one block, even a repeated one."""
     for stage in {node.boxes[0] for node in wired.nodes if node.boxes}:
         inside = [node for node in wired.nodes if node.boxes[:1] == (stage,)]
         if len({node.boxes for node in inside}) == 1:
