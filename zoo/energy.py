@@ -165,7 +165,7 @@ class Measurement:
         totals = {name: getattr(self, name) for name in ("dense", "macs", "acs", "sops", "firing_rate")}
         energies = {convention: self.energy_uj(convention) for convention in CONVENTIONS}
         record = totals | {"energy_uj": energies, "energy_model": asdict(HOROWITZ_45NM)} | asdict(self)
-        return json.loads(json.dumps(record), parse_float=lambda digits: round(float(digits), 6))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(record), parse_float=lambda digits: round(float(digits), 6))
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Measurement":
@@ -278,8 +278,7 @@ class OperationCounter:
 
     @torch.no_grad()
     def _count_spikes(self, name: str, neuron: nn.Module, args: tuple[Any, ...], spikes: Tensor) -> None:
-        tally = self._tallies[name]
-        self._fired = True
+        tally, self._fired = self._tallies[name], True
         tally.values += spikes.numel()
         tally.nonzero += int(spikes.count_nonzero())
 
@@ -313,7 +312,6 @@ class OperationCounter:
     def _layer_cost(self, name: str, num_samples: int) -> LayerCost:
         layer, tally = (self._connections | self._matmuls)[name], self._tallies[name]
         encoder = tally.before_spikes and (tally.macs > 0 or not self._neurons)
-        products = isinstance(layer, MatMul)
         return LayerCost(
             name=name,
             kind=type(layer).__name__,
@@ -322,7 +320,9 @@ class OperationCounter:
             acs=tally.acs / num_samples,
             sops=0.0 if encoder else tally.sops / num_samples,
             input_density=tally.nonzero / max(tally.values, 1),
-            weight_density=tally.nonzero_weights / max(tally.weights, 1) if products else _density([layer.weight]),
+            weight_density=tally.nonzero_weights / max(tally.weights, 1)
+            if isinstance(layer, MatMul)
+            else _density([layer.weight]),
             encoder=encoder,
         )
 

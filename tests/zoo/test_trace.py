@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from zoo.layers.eventprop import EventPropLI, TimeConstants
+from zoo.layers.eventprop import EventPropLI
+from zoo.layers.eventprop_autograd import TimeConstants
 from zoo.neurons import IF
 from zoo.trace import HIDDEN, Value, submodules, trace, watching
 
