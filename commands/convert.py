@@ -26,17 +26,8 @@ from torch import Tensor
 
 import zoo
 from lightning_modules.classification import ClassificationModule
-from zoo.conversion import (
-    STEPS_SHOWN,
-    Accuracies,
-    Conversion,
-    LayerFit,
-    accuracies,
-    check_options,
-    check_twin,
-    convert_with_thresholds,
-    layer_fits,
-)
+from zoo.conversion import Conversion, ConversionSettings, check_twin, convert_with_thresholds
+from zoo.conversion_report import STEPS_SHOWN, Accuracies, LayerFit, accuracies, layer_fits
 from zoo.registry.files import fingerprint, read_json, replace_directory, write_json
 from zoo.registry.results import read_results
 from zoo.registry.runs import load_run, run_checkpoint, run_file
@@ -82,7 +73,7 @@ def convert_run(
         FileNotFoundError: If there is no run, or it has no recipe.
         FileExistsError: If the target exists.
     """
-    check_options(method, steps, calibrate, start, percentile)
+    settings = ConversionSettings(method, steps, calibrate, start, percentile)
     if samples < 1:
         raise ValueError(f"samples: expected an integer >= 1, found {samples}. About 1,000 images are enough.")
     check_target(Path(target), overwrite)
@@ -93,7 +84,7 @@ def convert_run(
     module = make_data(datamodule_class, recipe["data"], seed)
     images = list(calibration_images(module, samples))
     print(f"{run}: thresholds ({method}) from {sum(x.shape[1] for x in images):,} training images ...", flush=True)
-    conversion = convert_with_thresholds(ann, images, method, steps, calibrate, start, percentile)
+    conversion = convert_with_thresholds(ann, images, settings)
     fits = layer_fits(ann, conversion, images)
     print(f"Accuracy on the validation split, in one run of {max(STEPS_SHOWN)} steps ...", flush=True)
     shares = accuracies(ann, conversion.student, module.val_dataloader())

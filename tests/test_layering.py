@@ -1,7 +1,9 @@
 """The rooms of the house: who may import whom, what is imported where, and where the tests stand."""
 
 import ast
+import importlib.util
 import socket
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,38 @@ def imports(path):
 def test_imports_point_down(name):
     room = name.split("/")[0].removesuffix(".py")
     assert (imports(ROOT / name) & OURS) <= MAY_IMPORT[room] | {room}
+
+
+def import_map(room):
+    """The modules of a room that each of its modules imports: inside functions and for type checkers, too."""
+    paths = {dotted(path): path for path in SOURCES if path.relative_to(ROOT).parts[0] == room}
+    found = {}
+    for name, path in paths.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                names = [f"{base}.{alias.name}" for alias in node.names]
+                targets |= {inner if inner in paths else base for inner in names}
+        found[name] = targets & paths.keys() - {name}
+    return found
+
+
+def dotted(path):
+    """The name of a module by its path."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("room", ["zoo"])
+def test_the_import_map_has_no_circle(room):
+    """`pytest -s` prints the map. The sorter raises CycleError, which names the modules of a circle."""
+    found = import_map(room)
+    assert len(found) > 10
+    for name in TopologicalSorter(found).static_order():
+        print(f"{name}: {', '.join(sorted(found[name]))}")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,42 +10,35 @@ so theta S / T stands for the activation a(X). Conversion is three things:
     thresholds    a theta for every activation, by one of the `METHODS`
     absorption    spikes are 0 or 1: theta goes into the weights of the layers that read them, and 1 / theta into the
                   norm or linear layer that alone feeds a neuron; what cannot be absorbed stays in the neuron (`UnitIF`)
-    correction    of what is left, if asked for: a constant current or an initial potential for every channel
+    correction    of the remaining error, optional: a constant current or an initial potential for every channel
 
-Where spikes go is seen in one run of the twin (`zoo.spike_paths`); what is not linear in them is refused by its name.
-Whether the network was taken apart rightly is checked: with each neuron's mean in the place of its spikes, the student
-must give the logits of its twin.
+One run of the twin shows where spikes go (`zoo.spike_paths`); a layer that is not linear in them is refused by name.
+A check follows absorption: with each neuron's mean in the place of its spikes, the student must give the logits of its
+twin.
 """
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from .early_exit import mean_so_far
 from .errors import unknown
 from .model import SpikingModel, evaluating, spiking_neurons, to_sequence
 from .neurons import QCFS, Activation, ReLU, UnitIF, has_activations
-from .neurons.activation import MIN_STEP
+from .neurons.activation import activations
 from .registry.build import build, describe
-from .spike_paths import CONVERTIBLE, Plan, Trace
+from .spike_paths import CONVERTIBLE, Plan, plan_absorption
+from .thresholds import conversion_thresholds, over_units, unit_means
+from .trace import submodules, watching
 
 METHODS: dict[str, type[Activation]] = {"qcfs": QCFS, "ltb": ReLU, "percentile": ReLU}
 CALIBRATIONS = ("none", "bias", "potential")
 STARTS = ("potential", "bias")
-STEPS_SHOWN = (1, 2, 4, 8, 16, 32)
-SMALLEST_SHARE = 1e-3
-"""Lowest threshold of a channel, in those of the layer's highest: a channel that is silent on the data keeps one."""
-
-SAMPLES_AT_ONCE = 64  # of the 32 steps of an accuracy curve
-VALUES_KEPT = 2_000_000  # of a layer, for a percentile
 
 
 class Conversion(NamedTuple):
@@ -53,6 +46,39 @@ class Conversion(NamedTuple):
 
     student: SpikingModel
     thresholds: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ConversionSettings:
+    """How a twin is converted: the arguments of `convert`.
+
+    Raises:
+        ValueError: If one is unknown or out of range, or two exclude each other.
+    """
+
+    method: str | None = None
+    steps: int = 8
+    calibrate: str | None = None
+    start: str = "potential"
+    percentile: float = 99.9
+
+    def __post_init__(self) -> None:
+        for what, name, accepted in (
+            ("conversion method", self.method, METHODS),
+            ("calibration", self.calibrate, CALIBRATIONS),
+            ("start", self.start, STARTS),
+        ):
+            if name is not None and name not in accepted:
+                raise ValueError(unknown(what, str(name), accepted))
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise ValueError(f"steps is the number of time steps T: expected an integer >= 1, found {self.steps!r}.")
+        if not 0 < self.percentile <= 100:
+            raise ValueError(f"percentile: expected a number in (0, 100], found {self.percentile}.")
+        if self.calibrate == "potential" and self.start == "bias":
+            raise ValueError(
+                'calibrate="potential" sets initial potentials, and start="bias" is for hardware that has none. Choose '
+                'calibrate="bias", or start="potential".'
+            )
 
 
 def convert(
@@ -91,69 +117,35 @@ def convert(
         Frontiers in Neuroscience 11:682 (percentile); Li et al. 2021, arXiv:2106.06984 (calibration); Deng and Gu 2021,
         arXiv:2103.00476 (the shift by theta / (2 T)).
     """
-    return convert_with_thresholds(ann, batches, method, steps, calibrate, start, percentile).student
+    settings = ConversionSettings(method, steps, calibrate, start, percentile)
+    return convert_with_thresholds(ann, batches, settings).student
 
 
 def convert_with_thresholds(
-    ann: SpikingModel,
-    batches: Sequence[Tensor],
-    method: str | None = None,
-    steps: int = 8,
-    calibrate: str | None = None,
-    start: str = "potential",
-    percentile: float = 99.9,
+    ann: SpikingModel, batches: Sequence[Tensor], settings: ConversionSettings | None = None
 ) -> Conversion:
     """What `convert` does, and the thresholds that it found."""
-    check_options(method, steps, calibrate, start, percentile)
-    method = check_twin(ann, method)
+    how = settings or ConversionSettings()
+    method = check_twin(ann, how.method)
     images = [still(x, ann) for x in batches]
     if not images:
         raise ValueError("batches is empty: thresholds are read from data. Give about 1,000 training images.")
     with torch.no_grad(), evaluating(ann):
-        plan = Trace.of(ann, images[0][:, :2]).plan()
+        plan = plan_absorption(ann, images[0][:, :2])
         warn_of_max_pools(plan)
-        thresholds = find_thresholds(ann, plan, images, method, percentile)
-        student = build_student(ann, plan, steps, calibrate == "potential", 0.5 if start == "potential" else 0.0)
+        thresholds = conversion_thresholds(ann, plan.chans, images, method, how.percentile)
+        student = build_student(ann, plan, how)
         absorb(student, plan, thresholds)
         check_absorbed(ann, student, plan, thresholds, images[0][:, :2])
-        if start == "bias":
+        if how.start == "bias":
             for name, chans in plan.chans.items():
-                add_current(student, plan, name, torch.full((chans,), 0.5 / steps))
-        if calibrate in ("bias", "potential"):
-            correct(ann, student, plan, thresholds, images, calibrate)
+                add_current(student, plan, name, torch.full((chans,), 0.5 / how.steps))
+        if how.calibrate in ("bias", "potential"):
+            correct(ann, student, plan, thresholds, images, how.calibrate)
     return Conversion(student, thresholds)
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------
-
-
-def check_options(method: str | None, steps: int, calibrate: str | None, start: str, percentile: float) -> None:
-    """Refuse what no conversion takes.
-
-    Raises:
-        ValueError: If an argument is unknown or out of range, or two exclude each other.
-    """
-    for what, name, accepted in (
-        ("conversion method", method, METHODS),
-        ("calibration", calibrate, CALIBRATIONS),
-        ("start", start, STARTS),
-    ):
-        if name is not None and name not in accepted:
-            raise ValueError(unknown(what, str(name), accepted))
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps is the number of time steps T: expected an integer >= 1, found {steps!r}.")
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile: expected a number in (0, 100], found {percentile}.")
-    if calibrate == "potential" and start == "bias":
-        raise ValueError(
-            'calibrate="potential" sets initial potentials, and start="bias" is for hardware that has none. Choose '
-            'calibrate="bias", or start="potential".'
-        )
-
-
-def activations(model: nn.Module) -> list[tuple[str, Activation]]:
-    """The activations in the place of neurons, by name."""
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, Activation)]
 
 
 def check_twin(ann: nn.Module, method: str | None) -> str:
@@ -219,109 +211,18 @@ def still(x: Tensor, ann: SpikingModel) -> Tensor:
     return x
 
 
-# Thresholds -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def watching(model: nn.Module, names: Iterable[str], note: Callable[..., Any]) -> Iterator[None]:
-    """Call note(name, module, args, out) when a module of these names has run; what it returns replaces the output."""
-    hooks = [model.get_submodule(name).register_forward_hook(partial(note, name)) for name in names]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def over_units(numbers: Tensor, x: Tensor) -> Tensor:
-    """Numbers [C] as they meet a sequence x [T, N, C, ...]."""
-    return numbers.to(x).view(-1, *[1] * (x.ndim - 3))
-
-
-def unit_means(x: Tensor) -> Tensor:
-    """The mean [C] of every channel of a sequence [T, N, C, ...]."""
-    return x.mean([axis for axis in range(x.ndim) if axis != 2], dtype=torch.float64)
-
-
-def find_thresholds(
-    ann: SpikingModel, plan: Plan, images: Sequence[Tensor], method: str, percentile: float
-) -> dict[str, Tensor]:
-    """Theta [C] of every activation, float64.
-
-    Raises:
-        ValueError: If a layer is silent on the images.
-    """
-    if method == "ltb":
-        thresholds = balanced_thresholds(ann, plan, images)
-    else:
-        found = percentiles(ann, plan, images, percentile) if method == "percentile" else learned_steps(ann)
-        thresholds = {name: torch.full((chans,), found[name]).double() for name, chans in plan.chans.items()}
-    for name, theta in thresholds.items():
-        if not theta.max() > 0:
-            raise ValueError(
-                f"The threshold of {name} would be {theta.max():g}, because its activation is 0 on nearly all of the "
-                "images. Train the twin longer, give more images, or choose another method."
-            )
-    device = next(ann.parameters()).device
-    return {name: theta.clamp(min=SMALLEST_SHARE * theta.max()).to(device) for name, theta in thresholds.items()}
-
-
-def learned_steps(ann: SpikingModel) -> dict[str, float]:
-    """The learned step of every QCFS activation."""
-    return {name: max(module.step.item(), MIN_STEP) for name, module in activations(ann) if isinstance(module, QCFS)}
-
-
-def balanced_thresholds(ann: SpikingModel, plan: Plan, images: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Local threshold balancing.
-
-        theta_c <- theta_c + 2 mean(relu(x_c - theta_c))
-
-    from 0, batch after batch; the layers behind get the clipped activation min(relu(x), theta).
-    """
-    thresholds: dict[str, Tensor] = {}
-
-    def balance(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> Tensor:
-        x = out.double()  # relu(x)
-        theta = thresholds.get(name, torch.zeros(plan.chans[name], dtype=torch.float64, device=x.device))
-        theta = theta + 2 * unit_means((x - over_units(theta, x)).clamp(min=0))
-        thresholds[name] = theta
-        return torch.minimum(out, over_units(theta, out))
-
-    with watching(ann, plan.chans, balance):
-        for x in images:
-            ann(x)
-    return thresholds
-
-
-def percentiles(ann: SpikingModel, plan: Plan, images: Sequence[Tensor], percentile: float) -> dict[str, float]:
-    """The percentile of the activation of every layer, over all images; of a large layer, of values drawn at random."""
-    kept: dict[str, list[Tensor]] = {name: [] for name in plan.chans}
-    draw, most = torch.Generator().manual_seed(0), VALUES_KEPT // len(images)
-
-    def note(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
-        values = out.flatten().double().cpu()
-        drawn = torch.randint(len(values), (most,), generator=draw) if len(values) > most else slice(None)
-        kept[name].append(values[drawn])
-
-    with watching(ann, plan.chans, note):
-        for x in images:
-            ann(x)
-    return {name: torch.cat(values).quantile(percentile / 100).item() for name, values in kept.items()}
-
-
 # Absorption -----------------------------------------------------------------------------------------------------------
 
 
-def build_student(ann: SpikingModel, plan: Plan, steps: int, own_starts: bool, v_init: float) -> SpikingModel:
+def build_student(ann: SpikingModel, plan: Plan, how: ConversionSettings) -> SpikingModel:
     """The student with the weights of its twin, not scaled yet, in evaluation mode."""
     about = describe(ann)
-    neuron: dict[str, Any] = (
-        {"name": "if", "v_reset": None} if plan.absorbed and not own_starts else {"name": "unit_if"}
-    )
-    spec = neuron | ({"v_init": v_init} if v_init else {})
+    plain = plan.absorbed and how.calibrate != "potential"  # no neuron needs a threshold or a start of its own
+    neuron: dict[str, Any] = {"name": "if", "v_reset": None} if plain else {"name": "unit_if"}
+    spec = neuron | ({"v_init": 0.5} if how.start == "potential" else {})
     name = about["architecture"]
     name = f"spiking_{name}" if timm.is_model(f"spiking_{name}") else name
-    student = build(name, **{**about["model_args"], "neuron": spec, "num_steps": steps})
+    student = build(name, **{**about["model_args"], "neuron": spec, "num_steps": how.steps})
     student.pretrained_cfg.update(about["pretrained_cfg"])
     own = {f"{layer}.{key}" for layer, module in activations(ann) for key in module.state_dict()}
     weights = {key: value for key, value in ann.state_dict().items() if key not in own}
@@ -376,7 +277,7 @@ def check_absorbed(
         current = args[0] * (over_units(thresholds[unit], out) if unit else 1)
         return torch.minimum(current.clamp(min=0), theta) / theta
 
-    with watching(twin, plan.chans, clip), watching(mean, plan.chans, rate):
+    with watching(submodules(twin, plan.chans), clip), watching(submodules(mean, plan.chans), rate):
         found, expected = mean(x.double()), twin(x.double())
     if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * max(expected.abs().max().item(), 1e-12)):
         raise ValueError(f"{type(ann).__name__} passes spikes on in a way that conversion does not know. {CONVERTIBLE}")
@@ -399,7 +300,7 @@ def mean_outputs(model: SpikingModel, names: Sequence[str], images: Sequence[Ten
     def note(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
         sums[name] = sums.get(name, 0) + unit_means(out) * out.shape[1]
 
-    with watching(model, names, note):
+    with watching(submodules(model, names), note):
         for x in images:
             model(x)
     count = sum(x.shape[1] for x in images)
@@ -426,102 +327,3 @@ def correct(
             neuron.v_init.add_(student.num_steps * error.to(neuron.v_init))
         else:
             add_current(student, plan, name, error)
-
-
-# Report ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LayerFit:
-    """How well the spikes of a layer stand for the activation of its twin.
-
-    Attributes:
-        name: Of the neuron.
-        threshold: Mean theta of its channels.
-        rate: Spikes per neuron and step.
-        activation: Mean |a| of the twin.
-        error: Mean |a - theta S / T|.
-    """
-
-    name: str
-    threshold: float
-    rate: float
-    activation: float
-    error: float
-
-
-@torch.no_grad()
-def layer_fits(ann: SpikingModel, conversion: Conversion, batches: Sequence[Tensor]) -> list[LayerFit]:
-    """How well each layer fits, over all images of batches [N, C, H, W], at the student's num_steps."""
-    student, thresholds = conversion
-    sums = {name: torch.zeros(3, dtype=torch.float64) for name in thresholds}
-    outputs: dict[str, Tensor] = {}
-
-    def keep(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
-        outputs[name] = out.squeeze(0)  # [N, C, ...]
-
-    def compare(name: str, module: nn.Module, args: tuple[Tensor], out: Tensor) -> None:
-        a, rate = outputs.pop(name).double(), out.mean(0, dtype=torch.float64)  # [N, C, ...]
-        error = (a - over_units(thresholds[name], out).double() * rate).abs()
-        sums[name] += torch.stack([rate.mean(), a.abs().mean(), error.mean()]).cpu() * out.shape[1]
-
-    count = 0
-    with evaluating(ann), evaluating(student), watching(ann, thresholds, keep), watching(student, thresholds, compare):
-        for x in (still(batch, ann) for batch in batches):
-            ann(x), student(x)
-            count += x.shape[1]
-    return [
-        LayerFit(name, thresholds[name].mean().item(), *(total / max(count, 1)).tolist())
-        for name, total in sums.items()
-    ]
-
-
-@dataclass
-class Accuracies:
-    """Share of right answers of a twin, and of its student after t steps.
-
-    Attributes:
-        ann: That of the twin.
-        snn: That of the student, by t.
-        num_samples: Samples that were seen.
-    """
-
-    ann: float = 0.0
-    snn: dict[int, float] = field(default_factory=dict)
-    num_samples: int = 0
-
-
-@torch.no_grad()
-def accuracies(
-    ann: SpikingModel, student: SpikingModel, data: Iterable[tuple[Tensor, Tensor]], shown: Sequence[int] = STEPS_SHOWN
-) -> Accuracies:
-    """Accuracy after t steps, beside the twin's.
-
-    One run of max(t) steps gives them all, because no step depends on a later one.
-
-    Args:
-        ann: The twin.
-        student: What it was converted to; left as it is.
-        data: Batches of images [N, C, H, W] (or [1, N, C, H, W]) and classes [N].
-        shown: The numbers t.
-
-    Raises:
-        ValueError: If data is empty.
-    """
-    right, count, steps = torch.zeros(len(shown) + 1, dtype=torch.int64), 0, student.num_steps
-    student.num_steps = max(shown)
-    try:
-        with evaluating(ann), evaluating(student):
-            for batch, target in data:
-                x, target = still(batch, ann), target.to(next(ann.parameters()).device)
-                for part, classes in zip(x.split(SAMPLES_AT_ONCE, 1), target.split(SAMPLES_AT_ONCE), strict=True):
-                    answers = mean_so_far(student.forward_sequence(part))[[t - 1 for t in shown]].argmax(-1)
-                    answers = torch.cat([ann(part).argmax(-1)[None], answers])  # [1 + len(shown), N]
-                    right += (answers == classes).sum(1).cpu()
-                count += len(target)
-    finally:
-        student.num_steps = steps
-    if not count:
-        raise ValueError("data is empty: accuracy is measured on labelled images.")
-    shares = (right / count).tolist()
-    return Accuracies(shares[0], dict(zip(shown, shares[1:], strict=True)), count)

@@ -1,6 +1,6 @@
-r"""Stopping a student as soon as it is sure: scores, exit steps, and a wrapper that stops.
+r"""Early exit: a student stops once the score of its answer passes a threshold.
 
-After t of T steps a student answers with the mean logits so far, and a score in [0, 1] says how sure it is:
+After t of T steps a student answers with the mean logits so far, and a score in [0, 1] measures its confidence:
 
     m_t = 1/t sum_{s <= t} z_s,   p_t = softmax(m_t)
 
@@ -10,7 +10,7 @@ After t of T steps a student answers with the mean logits so far, and a score in
     exit step    the first t with c_t > threshold, else T
 
 The released codes of both take the sum of the logits for m_t, with which the confidence grows with t by itself; here it
-is the mean, which is also what the student answers with in the end. With threshold 1 every sample sees all T steps;
+is the mean, which is also what the student answers with in the end. With threshold 1 every sample takes all T steps;
 with threshold 0 every sample stops after the first, but for one whose logits are all equal under `entropy`.
 """
 
@@ -35,10 +35,10 @@ def mean_so_far(logits: Tensor) -> Tensor:
 
 
 def scores(answers: Tensor, score: str = "confidence") -> Tensor:
-    """How sure each answer is: c [T, N] in [0, 1] of mean logits m [T, N, K].
+    """The score of each answer: c [T, N] in [0, 1] of mean logits m [T, N, K].
 
     Raises:
-        ValueError: If the score is unknown, or the entropy of a single class is asked for.
+        ValueError: If the score is unknown, or it is the entropy of a single class.
     """
     check(score)
     log_p = answers.to(torch.promote_types(answers.dtype, torch.float32)).log_softmax(-1)
@@ -49,15 +49,15 @@ def scores(answers: Tensor, score: str = "confidence") -> Tensor:
     return 1 + (log_p.exp() * log_p).sum(-1) / math.log(answers.shape[-1])
 
 
-def exit_steps(sure: Tensor, threshold: float) -> Tensor:
-    """The number of steps 1..T that each sample sees, [N], of scores [T, N].
+def exit_steps(found: Tensor, threshold: float) -> Tensor:
+    """The number of steps 1..T that each sample takes, [N], of scores [T, N].
 
     Raises:
         ValueError: If the threshold does not lie in [0, 1].
     """
     check(threshold=threshold)
-    last = torch.ones_like(sure[:1], dtype=torch.bool)
-    stops = torch.cat([sure[:-1] > threshold, last])  # the last step always ends it
+    last = torch.ones_like(found[:1], dtype=torch.bool)
+    stops = torch.cat([found[:-1] > threshold, last])  # the last step always ends it
     return stops.int().argmax(0) + 1  # the first of equal maxima
 
 
@@ -73,10 +73,10 @@ def exit_counts(logits: Tensor, target: Tensor, score: str, thresholds: Sequence
         thresholds: In [0, 1].
     """
     answers = mean_so_far(logits)
-    right, sure = answers.argmax(-1) == target, scores(answers, score)  # [T, N] both
+    right, found = answers.argmax(-1) == target, scores(answers, score)  # [T, N] both
     rows = []
     for threshold in thresholds:
-        steps = exit_steps(sure, threshold)
+        steps = exit_steps(found, threshold)
         rows.append(torch.stack([right.gather(0, steps[None] - 1).sum(), steps.sum()]))
     return torch.stack(rows)
 

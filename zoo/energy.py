@@ -1,13 +1,13 @@
 """What one inference costs: operations, spikes, size, and energy under stated assumptions.
 
-Operations follow NeuroBench 2.3 (Yik et al. 2025, Nature Communications 16:1545), for a student and an ANN alike. Every
+Operations follow NeuroBench 2.3 (Yik et al. 2025, Nature Communications 16:1545), for students and ANNs. Every
 call of a connection layer (Conv1d, Conv2d, Conv3d, Linear, DelayedLinear) is judged by its input x and weight w:
 
     dense      multiplications the layer makes: one per weight and output position; zero padding makes none
     effective  those of them where x != 0 and w != 0 (adding the bias is no multiplication)
     kind       AC if every value of x is in {-1, 0, 1}, otherwise MAC
 
-The kind belongs to the whole call. Our students fold time into the batch, so one call sees T * N samples and one analog
+The kind belongs to the whole call. Our students fold time into the batch, so a call holds T * N samples and one analog
 value makes all of them MACs: the count errs against us. Sums of spikes (SEW-ADD) and averages of spikes are MACs.
 
 A product of two activations (`MatMul`, as q @ k^T in attention) makes n * k * m multiplications; effective are those
@@ -22,11 +22,11 @@ Energy is operations times a constant per operation, in one of two conventions:
 
 SNN papers print the second (Spikformer, Zhou et al. 2023; Spike-driven Transformer, Yao et al. 2023). The encoder is
 every layer that runs before the first neuron has fired, on an input not all in {-1, 0, 1}. In an ANN it is every layer,
-which leaves E = mac_pj * dense. Any later layer accumulates at the rate of its input, be that a SEW sum or pooled
+which leaves E = mac_pj * dense. Any later layer accumulates at the rate of its input, a SEW sum or pooled
 spikes. The rate is mean |x|, as in syops-counter: a 2 is two spikes and costs two additions, and average pooling keeps
 the number of spikes; that of a product of two activations is the rate of the first that is of spikes (of the first, if
 none is). Yao et al. take the share of nonzero values; on binary spikes the two are equal. `dense` holds all T steps as
-they ran: an encoder that sees a still image once counts once. Papers also count zero padding, which is more.
+they ran: an encoder that runs once on a still image counts once. Papers also count zero padding, which is more.
 
 NOT counted, by either convention: memory traffic (often the larger part, arXiv:2409.08290), neuron updates,
 normalisation, pooling, additions, products value by value, products of two activations outside a `MatMul` (those of
@@ -34,22 +34,23 @@ timm's attention), and weights used outside their layer's forward (nn.MultiheadA
 transformer are therefore lower bounds.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
 from .errors import unknown
 from .layers.delayed_linear import DelayedLinear
 from .layers.stateless import MatMul
 from .model import evaluating
 from .neurons import Neuron
+from .trace import watching
 
 Connection = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear | DelayedLinear
 CONVENTIONS = ("effective", "paper")
@@ -164,7 +165,7 @@ class Measurement:
         totals = {name: getattr(self, name) for name in ("dense", "macs", "acs", "sops", "firing_rate")}
         energies = {convention: self.energy_uj(convention) for convention in CONVENTIONS}
         record = totals | {"energy_uj": energies, "energy_model": asdict(HOROWITZ_45NM)} | asdict(self)
-        return {key: _rounded(value) for key, value in record.items()}
+        return json.loads(json.dumps(record), parse_float=lambda digits: round(float(digits), 6))
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Measurement":
@@ -188,7 +189,7 @@ class _Tally:
     macs: int = 0
     acs: int = 0
     sops: float = 0.0
-    values: int = 0  # numbers seen: input values of a connection, neuron-steps of a neuron
+    values: int = 0  # numbers counted: input values of a connection, neuron-steps of a neuron
     nonzero: int = 0
     weights: int = 0  # the same of the second factor of a product of activations
     nonzero_weights: int = 0
@@ -224,24 +225,21 @@ class OperationCounter:
             raise ValueError(f"{type(model).__name__} has no Conv1d, Conv2d, Conv3d, Linear or DelayedLinear layer.")
         self._matmuls = {name: module for name, module in modules.items() if isinstance(module, MatMul)}
         self._tallies = {name: _Tally() for name in self._connections | self._matmuls | self._neurons}
-        self._handles: list[RemovableHandle] = []
+        self._stack = ExitStack()
         self._fired = False
 
     def __enter__(self) -> "OperationCounter":
-        for name, layer in self._connections.items():
-            self._handles.append(layer.register_forward_pre_hook(partial(self._count_products, self._tallies[name])))
-        for name, matmul in self._matmuls.items():
-            self._handles.append(matmul.register_forward_pre_hook(partial(self._count_matmul, self._tallies[name])))
-        for name, neuron in self._neurons.items():
-            self._handles.append(neuron.register_forward_hook(partial(self._count_spikes, self._tallies[name])))
+        self._stack.enter_context(watching(self._connections, before=self._count_products))
+        self._stack.enter_context(watching(self._matmuls, before=self._count_matmul))
+        self._stack.enter_context(watching(self._neurons, self._count_spikes))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        self._stack.close()
 
     @torch.no_grad()
-    def _count_products(self, tally: _Tally, layer: Connection, args: tuple[Tensor, ...]) -> None:
+    def _count_products(self, name: str, layer: Connection, args: tuple[Tensor, ...]) -> None:
+        tally = self._tallies[name]
         if not tally.values:
             tally.before_spikes = not self._fired
         x = args[0].cpu() if args[0].device.type == "mps" else args[0]  # MPS has no float64
@@ -263,7 +261,8 @@ class OperationCounter:
         tally.nonzero += round(mask.sum().item())
 
     @torch.no_grad()
-    def _count_matmul(self, tally: _Tally, layer: MatMul, args: tuple[Tensor, Tensor]) -> None:
+    def _count_matmul(self, name: str, layer: MatMul, args: tuple[Tensor, Tensor]) -> None:
+        tally = self._tallies[name]
         a, b = (x.cpu() if x.device.type == "mps" else x for x in args)  # [..., n, k] and [..., k, m]
         first, second = (torch.equal(x, x.sign()) for x in (a, b))
         ones_a, ones_b = (a != 0).sum(-2).double(), (b != 0).sum(-1).double()  # [..., k]
@@ -278,8 +277,8 @@ class OperationCounter:
         tally.weights, tally.nonzero_weights = tally.weights + b.numel(), tally.nonzero_weights + int(ones_b.sum())
 
     @torch.no_grad()
-    def _count_spikes(self, tally: _Tally, neuron: nn.Module, args: tuple[Any, ...], spikes: Tensor) -> None:
-        self._fired = True
+    def _count_spikes(self, name: str, neuron: nn.Module, args: tuple[Any, ...], spikes: Tensor) -> None:
+        tally, self._fired = self._tallies[name], True
         tally.values += spikes.numel()
         tally.nonzero += int(spikes.count_nonzero())
 
@@ -329,7 +328,7 @@ class OperationCounter:
 
 
 def measure(model: nn.Module, batches: Iterable[Tensor]) -> Measurement:
-    """Run a model on batches, in eval mode and without gradients, and say what one inference costs.
+    """Run a model on batches, in eval mode and without gradients, and measure what one inference costs.
 
     Args:
         model: A student or an ANN that maps a batch to logits [N, K]. Its training flags are restored.
@@ -386,7 +385,7 @@ class _Products(TorchFunctionMode):
 
 
 def _products(layer: Connection, x: Tensor, dense: bool) -> int:
-    """Multiplications of `layer` on the mask x; `forward` is called directly, so that no hook sees it."""
+    """Multiplications of `layer` on the mask x; `forward` is called directly, so that no hook runs."""
     if dense and isinstance(layer, DelayedLinear):  # computed as a convolution over all lags; a synapse has one
         return layer.dense_products(len(x))
     with _Products(dense) as products:
@@ -395,15 +394,7 @@ def _products(layer: Connection, x: Tensor, dense: bool) -> int:
 
 
 def _density(tensors: Iterable[Tensor]) -> float:
-    """Share of nonzero values; nothing at all counts as dense."""
+    """Share of nonzero values; 1 if there are none."""
     sizes = [(int(tensor.count_nonzero()), tensor.numel()) for tensor in tensors]
     total = sum(numel for _, numel in sizes)
     return sum(nonzero for nonzero, _ in sizes) / total if total else 1.0
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from .layers.stateless import make_classifier
 from .neurons import Neuron, Stateful
 from .recompute import recompute
+from .trace import watching
 
 SEQUENCES = {
     5: "images [N, C, H, W] or a sequence [T, N, C, H, W]",
@@ -325,13 +325,8 @@ def silent_layers(model: nn.Module, x: Tensor) -> list[str]:
         if spikes.any():
             fired.add(name)
 
-    hooks = [neuron.register_forward_hook(partial(note, name)) for name, neuron in neurons.items()]
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad(), watching(neurons, note):
+        model(x)
     return [name for name in neurons if name not in fired]
 
 

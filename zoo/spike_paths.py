@@ -1,4 +1,4 @@
-"""Where the spikes of a network go, seen in one run of its ANN twin: who reads them, and what is added to them.
+"""Where the spikes of a network go: which layers read them, and what is added to them, from one run of its ANN twin.
 
 A conversion lets a spike of an activation stand for a number theta. Whatever lies between an activation and the layers
 that read it must then be linear, and all that is added up must be counted in the same theta. Anything else is refused
@@ -6,16 +6,14 @@ by its name.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
 from .neurons import Activation
+from .trace import HIDDEN, Call, CallGraph, trace
 
 Layer = nn.Conv1d | nn.Conv2d | nn.Linear
 AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
@@ -71,38 +69,32 @@ class Plan:
         return self.givers.keys() == self.chans.keys()
 
 
-class Trace(TorchFunctionMode):
-    """Notes in a `with` block what every tensor of a twin carries, from the image to the logits."""
+def plan_absorption(twin: nn.Module, x: Tensor) -> Plan:
+    """Follow the spikes of a twin in one run on x, from the image to the logits, and plan where theta goes.
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.names = {module: name for name, module in model.named_modules()}
-        self.running: list[nn.Module] = []
-        self.versions: list[int | None] = []  # of the tensors that the running modules read
-        self.signals: dict[int, Signal] = {}
-        self.kept: list[Tensor] = []  # every tensor that has a signal, so that no id is used twice
+    Raises:
+        ValueError: If something reads spikes and is not linear, or adds up what cannot be counted in one theta.
+    """
+    return Paths(trace(twin, x), dict(twin.named_modules())).plan()
+
+
+class Paths:
+    """What every value of a traced twin carries."""
+
+    def __init__(self, graph: CallGraph, layers: Mapping[str, nn.Module]) -> None:
+        self.layers = layers
+        self.signals = {graph.input: Signal("still")}
         self.inputs: dict[str, Signal] = {}  # of the activations
         self.chans: dict[str, int] = {}
         self.reads: dict[str, str] = {}
         self.max_pools: list[str] = []
         self.sums: list[tuple[str, str]] = []  # (giver, unit): what adds to spikes must be counted in their theta
         self.readers: Counter[str] = Counter()  # of what a layer gave
-
-    @classmethod
-    def of(cls, model: nn.Module, x: Tensor) -> "Trace":
-        """The trace of one run on x."""
-        trace = cls(model)
-        hooks = [module.register_forward_pre_hook(trace.enter) for module in model.modules()]
-        hooks += [module.register_forward_hook(trace.leave) for module in model.modules()]
-        try:
-            with torch.inference_mode(False), torch.no_grad(), trace:  # tensors of inference mode have no version
-                x = x.clone()
-                trace.give(x, Signal("still"))
-                model(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return trace
+        for call in graph.calls:
+            read = [self.signals[value] for value in call.reads if value in self.signals]
+            if read and call.function != HIDDEN:
+                signal = self.through_function(call, read) if call.function else self.through_module(call, read[0])
+                self.signals.update(dict.fromkeys(call.gives, signal))
 
     def plan(self) -> Plan:
         """Where theta goes.
@@ -117,40 +109,23 @@ class Trace(TorchFunctionMode):
             if self.readers[layer] != 1:
                 raise ValueError(f"{layer} is added to spikes of {added} and read elsewhere, too. {CONVERTIBLE}")
             gives[layer] = added
-        layers = {name: module for module, name in self.names.items()}
         for name, signal in self.inputs.items():
             giver = signal.giver
             alone = giver is not None and self.readers[giver] == 1
-            if signal.unit is None and giver and alone and getattr(layers[giver], "bias", None) is not None:
+            if signal.unit is None and giver and alone and getattr(self.layers[giver], "bias", None) is not None:
                 gives[giver], givers[name], units[name] = name, giver, name
             else:
                 units[name] = signal.unit
         return Plan(self.chans, self.reads, gives, givers, units, self.max_pools)
 
-    def enter(self, module: nn.Module, args: Any) -> None:
-        """A module begins."""
-        self.running.append(module)
-        self.versions.append(args[0]._version if args and isinstance(args[0], Tensor) else None)
-
-    def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-        """A module ends; a leaf is one step of the trace, unless it gives what it got, unchanged."""
-        self.running.pop()
-        version = self.versions.pop()
-        if not (is_leaf(module) and args and isinstance(out, Tensor)):
-            return
-        if out is not args[0] or out._version != version:
-            self.give(out, self.through_module(module, self.names[module], args[0]))
-
-    def through_module(self, module: nn.Module, name: str, x: Tensor) -> Signal | None:
-        """What a leaf makes of its input."""
-        signal = self.signals.get(id(x))
-        if signal is None:
-            return None
+    def through_module(self, call: Call, signal: Signal) -> Signal:
+        """What a leaf module makes of the signal that it reads."""
+        module, name = self.layers[call.name], call.name
         if isinstance(module, nn.Dropout | nn.Flatten | nn.Identity):
             return signal
         self.read(signal)
         if isinstance(module, Activation):
-            self.inputs[name], self.chans[name] = signal, x.shape[2]
+            self.inputs[name], self.chans[name] = signal, call.reads[0].shape[2]
             return Signal("spikes", name)
         if isinstance(module, Layer):
             if signal.unit is not None:
@@ -169,36 +144,21 @@ class Trace(TorchFunctionMode):
             f"average, so it has no spiking counterpart. {CONVERTIBLE}"
         )
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """A function outside of a leaf is a step of the trace, too."""
-        tensors = [arg for arg in args if isinstance(arg, Tensor) and id(arg) in self.signals]
-        versions = [tensor._version for tensor in tensors]
-        out = func(*args, **(kwargs or {}))
-        changed = versions != [tensor._version for tensor in tensors]  # in place
-        new = isinstance(out, Tensor) and not any(out is arg for arg in args)
-        inside = bool(self.running) and is_leaf(self.running[-1])
-        if tensors and (new or changed) and not inside:
-            read = [self.signals[id(tensor)] for tensor in tensors]
-            signal = self.through_function(getattr(func, "__name__", "").strip("_"), read, args)
-            self.give(out if isinstance(out, Tensor) else tensors[0], signal)
-        return out
-
-    def through_function(self, name: str, read: list[Signal], args: tuple[Any, ...]) -> Signal:
-        """What a function makes of the tensors that it read."""
+    def through_function(self, call: Call, read: list[Signal]) -> Signal:
+        """What a function makes of the signals that it reads."""
+        name, where = call.function, call.name or "The model"
         if name in VIEWS:
             return read[0]
         for signal in read:
             self.read(signal)
         if all(signal.kind == "still" for signal in read):
             return Signal("still")
-        where = self.names[self.running[-1]] or "The model"
         if name in ("add", "iadd", "radd") and len(read) == 2:
             return self.add(read[0], read[1], where)
         if len(read) == 1 and name in ("mean", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool2d"):
             return Signal(read[0].kind, read[0].unit)
-        if len(read) == 1 and name in ("mul", "imul", "rmul", "div", "truediv") and not isinstance(args[1], Tensor):
+        by_number = not any(isinstance(factor, Tensor) for factor in call.args)
+        if len(read) == 1 and by_number and name in ("mul", "imul", "rmul", "div", "truediv"):
             return Signal(read[0].kind, read[0].unit)
         if len(read) == 1 and name.startswith(("max_pool", "adaptive_max_pool")):
             return self.maximum(read[0], where)
@@ -241,14 +201,3 @@ class Trace(TorchFunctionMode):
         """A layer's output was read."""
         if signal.giver is not None:
             self.readers[signal.giver] += 1
-
-    def give(self, out: Tensor, signal: Signal | None) -> None:
-        """A tensor carries a signal."""
-        if signal is not None:
-            self.signals[id(out)] = signal
-            self.kept.append(out)
-
-
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is one step of the trace."""
-    return isinstance(module, Activation) or not any(module.children())

@@ -11,11 +11,11 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .fold import Feeds
 from .model import Network, SpikingModel, evaluating, read, spiking_neurons, to_sequence
 from .neurons import Neuron
 from .neurons.base import LeakyNeuron
 from .teacher import StillModel
+from .trace import trace, watching
 
 Layer = nn.Conv2d | nn.Linear | _BatchNorm
 
@@ -135,21 +135,18 @@ def scale_currents(student: SpikingModel, x: Tensor, percentile: float) -> None:
     """Scale every norm that feeds a neuron, such that the percentile of its current is what makes it always fire."""
     currents: dict[str, Tensor] = {}
 
-    def note(name: str) -> Any:
-        return lambda _, args: currents.__setitem__(name, args[0].flatten().float())
+    def note(name: str, neuron: nn.Module, args: tuple[Tensor, ...]) -> None:
+        currents[name] = args[0].flatten().float()
 
-    neurons = spiking_neurons(student)
-    hooks = [neuron.register_forward_pre_hook(note(name)) for name, neuron in neurons.items()]
-    try:  # norms see this batch, whatever the layers before them give
-        with norms_in_training(student), Feeds(student) as feeds:
-            student(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for giver, taker in feeds.pairs:
-        norm, neuron = student.get_submodule(giver), student.get_submodule(taker)
+    # Norms take the statistics of this batch, because the layers before them are not scaled yet.
+    with norms_in_training(student), watching(spiking_neurons(student), before=note):
+        graph = trace(student, x)
+    for giver, reader in graph.feeds():
+        if giver.function or reader.function:
+            continue
+        norm, neuron = student.get_submodule(giver.name), student.get_submodule(reader.name)
         if isinstance(norm, _BatchNorm) and isinstance(neuron, Neuron):
-            current = currents[taker][:: max(len(currents[taker]) // 1_000_000, 1)]
+            current = currents[reader.name][:: max(len(currents[reader.name]) // 1_000_000, 1)]
             strongest = torch.quantile(current, percentile / 100)
             if strongest > 0:
                 numbers = neuron.dynamics() if isinstance(neuron, LeakyNeuron) else None

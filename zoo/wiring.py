@@ -1,11 +1,12 @@
 # ruff: noqa: RUF001  # the signs × and − are meant
-"""A picture of how a network is wired, drawn from one run of it: where spikes flow, and where numbers do.
+"""A flowchart of a network, drawn from one run of it: where spikes flow, and where numbers do.
 
-A model runs once, on noise, and what happened is drawn, not what its source says:
+The model runs once, on noise, and its calls are drawn (`zoo.trace`):
 
     node    a leaf module, a neuron with all it holds, or a function that joins two activations ("+", "×"), turns
             values of one kind into another, or is named in `DRAWN`
-    edge    what read what; views, constants and what leaves its input as it is (dropout, identity) are looked through
+    edge    a read of what another node gave; views, constants and calls that return their input (dropout, identity)
+            are looked through
     kind    of an edge, by the values that were read: "spikes" are all 0 or 1, "integers" are whole, all else is "reals"
     box     a stage (a module of `feature_info`), and in it a block
 
@@ -14,9 +15,8 @@ each other alone are drawn once. The text is a Mermaid flowchart, which GitHub a
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -24,11 +24,11 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.overrides import TorchFunctionMode
 
-from .model import Network
+from .model import Network, spiking_neurons
 from .neurons import Neuron
 from .registry.build import noise_input
+from .trace import HIDDEN, Call, CallGraph, is_leaf, trace, watching
 
 SYMBOLS = {
     **dict.fromkeys(("add", "iadd", "radd"), "+"),
@@ -66,7 +66,7 @@ class Node:
     """A node of the picture.
 
     Attributes:
-        text: What it says; `<br/>` divides lines.
+        text: Its label; `<br/>` divides lines.
         shape: A key of `SHAPES`.
         boxes: Names of the stage and the block it is in, as far as it is in any.
         parameters: Shapes of its parameters.
@@ -93,7 +93,7 @@ class Wiring:
 
 
 def wiring(model: Network) -> Wiring:
-    """How a model is wired, as seen in one run of a copy of it.
+    """How a model is wired, from one run of a copy of it.
 
     The batch norms of the copy take the statistics of the batch and none of them is 0, and a neuron that is silent
     fires at random: what nothing flows through would show no kind.
@@ -108,22 +108,25 @@ def wiring(model: Network) -> Wiring:
             if norm.weight is not None and not norm.weight.any():
                 nn.init.ones_(norm.weight)
     x = x[:2] if x.ndim == 4 else x  # two images will do
-    return trace(model, x, [info["module"] for info in model.feature_info])
+    return draw_run(model, x, [info["module"] for info in model.feature_info])
 
 
-def trace(model: nn.Module, x: Tensor, stages: list[str] | None = None) -> Wiring:
-    """How a module is wired, as seen in a run on x. It gets hooks, so give a copy.
+def draw_run(model: nn.Module, x: Tensor, stages: Iterable[str] = ()) -> Wiring:
+    """How a module is wired, from a run on x.
 
     Args:
         model: Any module that maps one tensor to one tensor.
         x: What it reads.
         stages: Names of its modules that get a box of their own.
     """
-    run = Run(model, x, stages or [])
-    with torch.no_grad(), run:
-        y = model(x)
-    run.note(Node("output", "end"), (y,), None)
-    wired = Wiring(needed(run.nodes))
+    random = torch.Generator().manual_seed(0)
+
+    def fire(name: str, neuron: nn.Module, args: Any, out: Tensor) -> Tensor | None:
+        return None if out.any() else (torch.rand(out.shape, generator=random) < 0.2).to(out)
+
+    with watching(spiking_neurons(model), fire):
+        graph = trace(model, x, kind)
+    wired = Wiring(needed(nodes_of(graph, dict(model.named_modules()), set(stages))))
     merge_norms(wired)
     merge_formulas(wired)
     merge_repeats(wired, 2)
@@ -132,109 +135,55 @@ def trace(model: nn.Module, x: Tensor, stages: list[str] | None = None) -> Wirin
     return wired
 
 
-class Run(TorchFunctionMode):
-    """Notes which node gave each tensor, in a `with` block; inside a leaf module nothing is noted."""
-
-    def __init__(self, model: nn.Module, x: Tensor, stages: list[str]) -> None:
-        super().__init__()
-        self.modules, self.stages = dict(model.named_modules()), stages
-        self.calls: list[str] = []  # the modules that are running, outermost first
-        self.nodes: list[Node] = []
-        self.givers: dict[int, Node] = {}
-        self.draw = torch.Generator().manual_seed(0)
-        self.kept: list[Tensor] = []  # every tensor that was given, lest an id be used twice
-        leaves = [name for name, module in self.modules.items() if is_leaf(module)]
-        for name, module in self.modules.items():
-            if not name.startswith(tuple(f"{leaf}." for leaf in leaves if leaf)):
-                module.register_forward_pre_hook(partial(self.enter, name))
-                module.register_forward_hook(partial(self.leave, name), with_kwargs=True)
-        self.note(Node("input", "end"), (), x)
-
-    def enter(self, name: str, *_: Any) -> None:
-        """A module begins."""
-        self.calls.append(name)
-
-    def leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
-        """A module ends; a leaf is a node, unless it only views what it got. A silent neuron is made to fire."""
-        if isinstance(module, Neuron) and not out.any():
-            out = (torch.rand(out.shape, generator=self.draw) < 0.2).to(out)
-        if is_leaf(module) and (given := list(tensors(out))):
-            read = list(tensors((args, kwargs)))
-            same = read and read[0].untyped_storage().data_ptr() == given[0].untyped_storage().data_ptr()
-            if same and not getattr(module, "inplace", False):
-                self.give(read, out)
-            else:
-                boxes = self.boxes(name)
-                own = name.removeprefix(f"{boxes[-1]}." if boxes else "")
-                parameters = tuple(parameter.shape for parameter in module.parameters())
-                shape = "neuron" if isinstance(module, Neuron) else "layer"
-                self.note(Node(f"{own}: {describe(module)}", shape, boxes, parameters), read, out)
-        elif not any(id(tensor) in self.givers for tensor in tensors(out)):
-            self.give((), out, self.nodes[-1])  # filled in place by an autograd function, which the mode cannot see
-        self.calls.pop()
-        return out
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """A function is a node if it joins, changes the kind, or bends."""
-        out = func(*args, **(kwargs or {}))
-        if self.calls and is_leaf(self.modules[self.calls[-1]]):
-            return out
-        name = getattr(func, "__name__", "").strip("_")
-        result = args[0] if name == "setitem" else out
-        read = [tensor for tensor in tensors((args, kwargs)) if id(tensor) in self.givers]
-        if not read or not any(True for _ in tensors(result)) or name.endswith("_like") or name.startswith("new_"):
-            return out
-        givers = {self.givers[id(tensor)] for tensor in read}
-        changed = {kind(tensor) for tensor in tensors(result)} != {kind(tensor) for tensor in read}
-        if len(givers) > 1 or changed or name in DRAWN:
-            text = "mean over T" if name == "mean" and args[1:] == (0,) else SYMBOLS.get(name, name)
-            self.note(Node(text, "function", self.boxes(self.calls[-1])), read, result)
-        else:
-            self.give(read, result)
-        return out
-
-    def note(self, node: Node, read: Any, out: Any) -> None:
-        """A node read and gave tensors."""
-        seen = {(self.givers[id(tensor)], kind(tensor)): None for tensor in read if id(tensor) in self.givers}
-        node.inputs = list(seen)
-        self.nodes.append(node)
-        self.give(out, out, node)
-
-    def give(self, read: Any, out: Any, node: Node | None = None) -> None:
-        """Tensors `out` come from a node, or from that which gave what was read."""
-        node = node or next((self.givers[id(tensor)] for tensor in tensors(read) if id(tensor) in self.givers), None)
-        if node is not None:
-            given = list(tensors(out))
-            self.givers.update(dict.fromkeys(map(id, given), node))
-            self.kept += given
-
-    def boxes(self, name: str) -> tuple[str, ...]:
-        """Stage and block of what runs in a module: the outermost stage around it, and the first block in that."""
-        parts = name.split(".")
-        around = [".".join(parts[: end + 1]) for end in range(len(parts))]
-        around = [outer for outer in around if outer and not is_leaf(self.modules[outer])]
-        stage = next(([outer] for outer in around if outer in self.stages), [])
-        inner = [outer for outer in around if not stage or outer.startswith(f"{stage[0]}.")]
-        blocks = [outer for outer in inner if type(self.modules[outer]) not in (nn.Sequential, nn.ModuleList)]
-        return (*stage, *blocks[:1])
+def nodes_of(graph: CallGraph, modules: Mapping[str, nn.Module], stages: Set[str]) -> list[Node]:
+    """The nodes of a run: its ends, and the calls that are no mere passage from one node to the next."""
+    nodes = [Node("input", "end")]
+    givers = {graph.input: nodes[0]}
+    for call in graph.calls:
+        read = {givers[value]: None for value in call.reads}
+        node = next(iter(read), None)
+        if node is None or is_node(call, len(read)):
+            node = function_node(call, modules, stages) if call.function else module_node(call, modules, stages)
+            node.inputs = list(dict.fromkeys((givers[value], value.observed) for value in call.reads))
+            nodes.append(node)
+        givers.update(dict.fromkeys(call.gives, node))
+    end = Node("output", "end", inputs=[(givers[graph.output], graph.output.observed)])
+    return [*nodes, end]
 
 
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is one node: a neuron is, with its recurrent weights."""
-    return isinstance(module, Neuron) or not any(module.children())
+def is_node(call: Call, givers: int) -> bool:
+    """Whether a call that reads so many nodes is one: a layer; a function that joins, changes the kind, or bends."""
+    if not call.function:
+        return call.viewed is None
+    changed = {value.observed for value in call.gives} != {value.observed for value in call.reads}
+    return call.function != HIDDEN and (givers > 1 or changed or call.function in DRAWN)
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors among arguments."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from tensors(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors(item)
+def module_node(call: Call, modules: Mapping[str, nn.Module], stages: Set[str]) -> Node:
+    """The node of a leaf module."""
+    module, boxes = modules[call.name], boxes_of(call.name, modules, stages)
+    own = call.name.removeprefix(f"{boxes[-1]}." if boxes else "")
+    shape = "neuron" if isinstance(module, Neuron) else "layer"
+    parameters = tuple(parameter.shape for parameter in module.parameters())
+    return Node(f"{own}: {layer_text(module)}", shape, boxes, parameters)
+
+
+def function_node(call: Call, modules: Mapping[str, nn.Module], stages: Set[str]) -> Node:
+    """The node of a function."""
+    over_t = call.function == "mean" and call.args[1:] == (0,)
+    text = "mean over T" if over_t else SYMBOLS.get(call.function, call.function)
+    return Node(text, "function", boxes_of(call.name, modules, stages))
+
+
+def boxes_of(name: str, modules: Mapping[str, nn.Module], stages: Set[str]) -> tuple[str, ...]:
+    """Stage and block of what runs in a module: the outermost stage around it, and the first block in that."""
+    parts = name.split(".")
+    around = [".".join(parts[: end + 1]) for end in range(len(parts))]
+    around = [outer for outer in around if outer and not is_leaf(modules[outer])]
+    stage = next(([outer] for outer in around if outer in stages), [])
+    inner = [outer for outer in around if not stage or outer.startswith(f"{stage[0]}.")]
+    blocks = [outer for outer in inner if type(modules[outer]) not in (nn.Sequential, nn.ModuleList)]
+    return (*stage, *blocks[:1])
 
 
 def kind(x: Tensor) -> str:
@@ -244,11 +193,11 @@ def kind(x: Tensor) -> str:
     return "integers" if not x.is_floating_point() or torch.equal(x, x.round()) else "reals"
 
 
-def describe(module: nn.Module) -> str:
+def layer_text(module: nn.Module) -> str:
     """A layer in a few words.
 
     Example:
-        >>> describe(nn.Conv2d(8, 16, 3, stride=2, groups=8))
+        >>> layer_text(nn.Conv2d(8, 16, 3, stride=2, groups=8))
         'Conv2d 3×3, stride 2, 8 groups, 16 channels'
     """
     name, size, stride = type(module).__name__, getattr(module, "kernel_size", None), getattr(module, "stride", 1)
@@ -271,7 +220,7 @@ def needed(nodes: list[Node]) -> list[Node]:
 
 
 def merge_boxes(wired: Wiring) -> None:
-    """Draw no box around a stage that is one block, be it repeated."""
+    """Draw no box around a stage that is one block, even a repeated one."""
     for stage in {node.boxes[0] for node in wired.nodes if node.boxes}:
         inside = [node for node in wired.nodes if node.boxes[:1] == (stage,)]
         if len({node.boxes for node in inside}) == 1:

@@ -1,15 +1,15 @@
 """The firing rate of a student while it is validated."""
 
 import warnings
-from functools import partial
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from zoo.model import spiking_neurons
+from zoo.trace import watching
 
 
 class FiringRate(Callback):
@@ -20,13 +20,13 @@ class FiringRate(Callback):
     """
 
     def __init__(self) -> None:
-        self.hooks: list[RemovableHandle] = []
+        self.stack = ExitStack()
         self.spikes: dict[str, Tensor] = {}  # by layer
         self.neuron_steps = 0
         self.told = False
 
     def count(self, name: str, _: nn.Module, __: tuple[Tensor, ...], spikes: Tensor) -> None:
-        """Forward hook of a neuron."""
+        """A neuron has run."""
         count = spikes.detach().sum(dtype=torch.float64)
         self.spikes[name] = self.spikes[name] + count if name in self.spikes else count
         self.neuron_steps += spikes.numel()
@@ -38,13 +38,11 @@ class FiringRate(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin to count."""
         self.spikes, self.neuron_steps = {}, 0
-        neurons = spiking_neurons(pl_module.model)
-        self.hooks = [neuron.register_forward_hook(partial(self.count, name)) for name, neuron in neurons.items()]
+        self.stack.enter_context(watching(spiking_neurons(pl_module.model), self.count))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Stop counting, log and warn."""
-        for hook in self.hooks:
-            hook.remove()
+        self.stack.close()
         if not self.neuron_steps:
             return
         counts = torch.stack(list(self.spikes.values()))
@@ -62,5 +60,4 @@ class FiringRate(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave no hook behind."""
-        for hook in self.hooks:
-            hook.remove()
+        self.stack.close()

@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from lightning import Callback, Trainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from zoo.model import spiking_neurons
+from zoo.trace import watching
 
 MOST_CLASSES = (
     256  # of a confusion matrix: torchmetrics compares every answer with all of its cells, 2 GB for 1,024 tokens
@@ -24,6 +26,7 @@ class Plots(Callback):
 
     def __init__(self) -> None:
         self.confusion: MulticlassConfusionMatrix | None = None
+        self.stack = ExitStack()
         self.raster: dict[str, Tensor] = {}
         self.rates: dict[str, list[float]] = {}
 
@@ -42,14 +45,11 @@ class Plots(Callback):
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Listen to the neurons in the first batch."""
+        """Watch the neurons in the first batch."""
         if batch_idx == 0:
-            self.hooks = [
-                neuron.register_forward_hook(lambda _, __, spikes, name=name: self.listen(name, spikes))
-                for name, neuron in spiking_neurons(pl_module.model).items()
-            ]
+            self.stack.enter_context(watching(spiking_neurons(pl_module.model), self.keep))
 
-    def listen(self, name: str, spikes: Tensor) -> None:
+    def keep(self, name: str, neuron: nn.Module, args: Any, spikes: Tensor) -> None:
         """Keep the firing rate of every step, and the spikes of some neurons for the first sample."""
         self.rates[name] = spikes.float().flatten(1).mean(1).tolist()
         sample = spikes[:, 0].flatten(1)  # [T, neurons]
@@ -60,9 +60,7 @@ class Plots(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Count the answers of a batch."""
-        if batch_idx == 0:
-            for hook in self.hooks:
-                hook.remove()
+        self.stack.close()
         if self.confusion is not None:
             target = batch[1].flatten()
             self.confusion.update(outputs.argmax(-1), target[target >= 0])  # -100: a step without a label

@@ -1,13 +1,14 @@
 """Neurons that never fire get no gradient: lift them."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from zoo.layers.eventprop import EventPropLIF
+from zoo.trace import watching
 
 
 class ReviveSilent(Callback):
@@ -30,32 +31,34 @@ class ReviveSilent(Callback):
             raise ValueError(f"lift of ReviveSilent is added to weights and must be > 0, found {lift}.")
         self.lift = lift
         self.fired: dict[EventPropLIF, Tensor] = {}
-        self.hooks: list[RemovableHandle] = []
+        self.watch: ExitStack | None = None
 
-    def note(self, layer: nn.Module, _: tuple[Tensor, ...], spikes: Tensor) -> None:
-        """Forward hook of a layer: which of its neurons fired."""
+    def note(self, name: str, layer: nn.Module, args: tuple[Tensor, ...], spikes: Tensor) -> None:
+        """A layer has run: keep which of its neurons fired."""
         if layer.training and isinstance(layer, EventPropLIF):
             now = spikes.detach().flatten(0, 1).any(0)  # [H]
             self.fired[layer] = self.fired[layer].to(now.device) | now if layer in self.fired else now
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Begin to listen, at the first batch of an epoch or of what is left of it in a resumed run."""
-        if not self.hooks:
-            neurons = [module for module in pl_module.model.modules() if isinstance(module, EventPropLIF)]
-            self.hooks = [neuron.register_forward_hook(self.note) for neuron in neurons]
+        """Watch from the first batch of an epoch on, or of what is left of it in a resumed run."""
+        if self.watch is None:
+            modules = pl_module.model.named_modules()
+            neurons = {name: module for name, module in modules if isinstance(module, EventPropLIF)}
+            self.watch = ExitStack()
+            self.watch.enter_context(watching(neurons, self.note))
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """After the last batch stop listening and lift: before validation, so that what is saved was validated."""
+        """After the last batch stop watching and lift: before validation, so that what is saved was validated."""
         if not trainer.is_last_batch:
             return
-        revived, heard = 0, bool(self.fired)
+        revived, ran = 0, bool(self.fired)
         for layer, fired in self.fired.items():
             silent = ~self.fired_anywhere(trainer, fired)
             with torch.no_grad():
                 layer.synapses.weight[silent] += self.lift
             revived += int(silent.sum())
         self.stop()
-        if heard:
+        if ran:
             pl_module.log("train/revived", float(revived), on_step=False, on_epoch=True, batch_size=1)
 
     def fired_anywhere(self, trainer: Trainer, fired: Tensor) -> Tensor:
@@ -73,7 +76,7 @@ class ReviveSilent(Callback):
         self.fired = {layers[name]: fired for name, fired in checkpoint.get("fired", {}).items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stop listening, also after an epoch that `max_steps` cut short."""
+        """Stop watching, also after an epoch that `max_steps` cut short."""
         self.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -82,6 +85,6 @@ class ReviveSilent(Callback):
 
     def stop(self) -> None:
         """Leave the network as it was, and forget what fired."""
-        for hook in self.hooks:
-            hook.remove()
-        self.hooks, self.fired = [], {}
+        if self.watch is not None:
+            self.watch.close()
+        self.watch, self.fired = None, {}

@@ -9,18 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import zoo
-from zoo.conversion import (
-    CALIBRATIONS,
-    accuracies,
-    convert,
-    convert_with_thresholds,
-    layer_fits,
-    over_units,
-    watching,
-)
+from zoo.conversion import CALIBRATIONS, ConversionSettings, convert, convert_with_thresholds
+from zoo.conversion_report import layer_fits
 from zoo.model import silent_layers, spiking_neurons
 from zoo.neurons import IF, QCFS, Activation, UnitIF
 from zoo.registry.build import describe
+from zoo.thresholds import over_units
+from zoo.trace import submodules, watching
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*max-pool:UserWarning")
 
@@ -74,7 +69,7 @@ def reference(ann, thresholds, x, steps, start=0.5, current=0.0):
     def emit(name, module, args, out):
         return spike_by_hand(args[0], over_units(thresholds[name], out), start, current)
 
-    with watching(slow, thresholds, emit), torch.no_grad():
+    with watching(submodules(slow, thresholds), emit), torch.no_grad():
         return slow.forward_sequence(x[None])
 
 
@@ -83,7 +78,7 @@ def reference(ann, thresholds, x, steps, start=0.5, current=0.0):
 def test_the_absorbed_student_equals_the_slow_reference(family, neuron):
     ann, x = twin(family, neuron)
     for start in ("potential", "bias"):
-        student, thresholds = convert_with_thresholds(ann, x.split(2), steps=6, start=start)
+        student, thresholds = convert_with_thresholds(ann, x.split(2), ConversionSettings(steps=6, start=start))
         by_hand = {"start": 0.5} if start == "potential" else {"start": 0.0, "current": 0.5 / 6}
         expected = reference(ann, thresholds, x, 6, **by_hand)
         with torch.no_grad():
@@ -104,7 +99,7 @@ def test_a_student_is_rebuilt_from_its_config_and_spikes_are_bits(family, calibr
     target = tmp_path / f"{about['architecture']}.converted"
     zoo.publish(student, target, golden_input=x)
     again = zoo.create_model(str(target)).eval()
-    with torch.no_grad(), watching(student, spiking_neurons(student), lambda *call: outputs.append(call[-1])):
+    with torch.no_grad(), watching(spiking_neurons(student), lambda *call: outputs.append(call[-1])):
         assert torch.equal(again(x), student(x))
         assert torch.equal(again(x), again(x))
     assert all(set(out.unique().tolist()) <= {0.0, 1.0} for out in outputs)
@@ -146,7 +141,8 @@ def test_qcfs_is_exact_where_spikes_arrive_evenly(levels):
         ann.encoder.bn.weight.mul_(1e6)
         ann.stages[1][0].act.step.fill_(0.7)
         seen = {}
-        with watching(ann, ["encoder.act", "stages.1.0.act"], lambda name, *call: seen.update({name: call[-1]})):
+        watched = submodules(ann, ["encoder.act", "stages.1.0.act"])
+        with watching(watched, lambda name, *call: seen.update({name: call[-1]})):
             expected = ann(x)
         found = convert(ann, [x], "qcfs", steps=levels)(x)
     assert seen["encoder.act"].unique().tolist() == [0, 1.5]
@@ -157,7 +153,7 @@ def test_qcfs_is_exact_where_spikes_arrive_evenly(levels):
 @pytest.mark.parametrize("levels", [1, 4, 7])
 def test_one_layer_of_qcfs_is_exact_at_any_input(levels):
     ann, x = twin("pool_vgg", {"name": "qcfs", "levels": levels})
-    student, thresholds = convert_with_thresholds(ann, [x], steps=levels)
+    student, thresholds = convert_with_thresholds(ann, [x], ConversionSettings(steps=levels))
     fit = layer_fits(ann, (student, thresholds), [x])[0]
     assert fit.name == "stages.0.0.act"
     assert fit.error < 1e-9
@@ -189,7 +185,7 @@ def balanced_by_hand(ann, batches):
 def test_local_threshold_balancing_by_hand():
     ann, x = twin("spiking_vgg", stages=((4,), (5,)))
     batches = x.split(2)
-    _, thresholds = convert_with_thresholds(ann, batches, "ltb")
+    _, thresholds = convert_with_thresholds(ann, batches, ConversionSettings("ltb"))
     for name, expected in balanced_by_hand(ann, batches).items():
         torch.testing.assert_close(thresholds[name], expected, rtol=1e-9, atol=1e-9)
 
@@ -202,10 +198,10 @@ def test_local_threshold_balancing_as_spikingjelly_does_it():
     def balance(name, module, args, out):
         return hooks[name](args[0].squeeze(0)).unsqueeze(0)
 
-    with watching(ann, hooks, balance), torch.no_grad():
+    with watching(submodules(ann, hooks), balance), torch.no_grad():
         for batch in x.split(2):
             ann(batch)
-    _, thresholds = convert_with_thresholds(ann, x.split(2), "ltb")
+    _, thresholds = convert_with_thresholds(ann, x.split(2), ConversionSettings("ltb"))
     for name, hook in hooks.items():
         torch.testing.assert_close(thresholds[name], hook.compute_threshold().double(), rtol=1e-9, atol=1e-9)
 
@@ -213,9 +209,9 @@ def test_local_threshold_balancing_as_spikingjelly_does_it():
 def test_a_percentile_of_all_images():
     ann, x = twin("spiking_vgg")
     seen = []
-    with torch.no_grad(), watching(ann, ["stages.1.0.act"], lambda *call: seen.append(call[-1])):
+    with torch.no_grad(), watching(submodules(ann, ["stages.1.0.act"]), lambda *call: seen.append(call[-1])):
         ann(x)
-    _, thresholds = convert_with_thresholds(ann, x.split(3), "percentile", percentile=95.0)
+    _, thresholds = convert_with_thresholds(ann, x.split(3), ConversionSettings("percentile", percentile=95.0))
     theta = thresholds["stages.1.0.act"]
     assert theta.unique().numel() == 1
     assert theta[0].item() == pytest.approx(seen[0].quantile(0.95).item())
@@ -252,7 +248,7 @@ def many(x):
 def rates(student, x):
     """Mean spikes [N, C, ...] of every neuron."""
     found = {}
-    with torch.no_grad(), watching(student, spiking_neurons(student), lambda n, *call: found.update({n: call[-1]})):
+    with torch.no_grad(), watching(spiking_neurons(student), lambda n, *call: found.update({n: call[-1]})):
         student(x)
     return {name: spikes.mean(0) for name, spikes in found.items()}
 
@@ -275,7 +271,7 @@ def test_a_start_by_current_or_by_potential_differ_by_one_spike(steps):
 
 def test_the_correction_of_the_first_layer_by_hand():
     ann, x = twin("spiking_vgg", stages=((8,),))
-    plain, thresholds = convert_with_thresholds(ann, x.split(4), steps=5)
+    plain, thresholds = convert_with_thresholds(ann, x.split(4), ConversionSettings(steps=5))
     theta = thresholds["encoder.act"]
     with torch.no_grad():
         a = ann.encoder.act(ann.encoder.current(x[None]))[0]
@@ -292,9 +288,9 @@ def test_a_correction_lowers_the_mean_error_of_every_layer(family, calibrate):
     ann, x = twin(family)
 
     def errors(how):
-        student, thresholds = convert_with_thresholds(ann, many(x), steps=8, calibrate=how)
+        student, thresholds = convert_with_thresholds(ann, many(x), ConversionSettings(steps=8, calibrate=how))
         expected, found = {}, rates(student, x)
-        with torch.no_grad(), watching(ann, thresholds, lambda n, *call: expected.update({n: call[-1][0]})):
+        with torch.no_grad(), watching(submodules(ann, thresholds), lambda n, *call: expected.update({n: call[-1][0]})):
             ann(x)
         means = [
             (expected[name] / over_units(theta, expected[name][None]) - found[name]).transpose(0, 1).flatten(1).mean(1)
@@ -305,42 +301,6 @@ def test_a_correction_lowers_the_mean_error_of_every_layer(family, calibrate):
     corrected, plain = errors(calibrate), errors(None)
     assert (corrected < plain).all()
     assert corrected.sum() < 0.9 * plain.sum()
-
-
-# Report ---------------------------------------------------------------------------------------------------------------
-
-
-def test_the_fit_of_a_layer_by_hand():
-    ann, x = twin("ms_resnet")
-    conversion = convert_with_thresholds(ann, [x], steps=4)
-    fits = {fit.name: fit for fit in layer_fits(ann, conversion, x.split(4))}
-    found, expected = rates(conversion.student, x), {}
-    with torch.no_grad(), watching(ann, found, lambda n, *call: expected.update({n: call[-1][0]})):
-        ann(x)
-    assert list(fits) == list(found)
-    for name, fit in fits.items():
-        theta = over_units(conversion.thresholds[name], expected[name][None])
-        assert fit.error == pytest.approx((expected[name] - theta * found[name]).abs().mean().item())
-        assert fit.rate == pytest.approx(found[name].mean().item())
-        assert fit.activation == pytest.approx(expected[name].abs().mean().item())
-        assert fit.threshold == pytest.approx(theta.mean().item())
-
-
-def test_accuracies_equal_runs_of_every_length():
-    ann, x = twin("spiking_vgg")
-    student = convert(ann, [x], steps=4)
-    with torch.no_grad():
-        labels = ann(x).argmax(-1)
-    labels[0] = (labels[0] + 1) % 10  # the twin is wrong once
-    found = accuracies(ann, student, zip(x.split(4), labels.split(4), strict=True), shown=(1, 3, 8))
-    assert found.ann == pytest.approx(5 / 6)
-    assert found.num_samples == 6
-    for steps, accuracy in found.snn.items():
-        student.num_steps = steps
-        with torch.no_grad():
-            assert accuracy == pytest.approx((student(x).argmax(-1) == labels).float().mean().item())
-    with pytest.raises(ValueError, match="data is empty"):
-        accuracies(ann, student, [])
 
 
 def test_more_steps_come_closer_to_the_twin():

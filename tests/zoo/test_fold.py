@@ -68,17 +68,26 @@ class Toy(nn.Module):
         return self.bn2(y) + self.pool(y) if self.shared else self.bn2(self.pool(y))
 
 
-class Hidden(Toy):
-    """What reads the second convolution beside its norm is no module."""
+class Sum(Toy):
+    """A function, which is no module, reads the second convolution beside its norm."""
 
     def forward(self, x):
         y = self.conv2(self.bn1(self.conv1(x)))
         return self.bn2(y) + y
 
 
-def test_a_reader_that_is_no_module_is_noticed():
-    with pytest.raises(ValueError, match="Hidden cannot be folded: a layer before a norm has another reader"):
-        fold(Hidden(True), torch.randn(2, 1, 5, 5))
+class Tied(Toy):
+    """A function uses the weights of the second convolution once more."""
+
+    def forward(self, x):
+        x = self.bn1(self.conv1(x))
+        return self.bn2(self.conv2(x)) + nn.functional.conv2d(x, self.conv2.weight)
+
+
+def test_a_layer_whose_weights_something_else_uses_is_noticed():
+    model = disturbed(Tied(True), x := torch.randn(2, 1, 5, 5, dtype=torch.float64))
+    with pytest.raises(ValueError, match="Tied cannot be folded: .* something else uses the weights"):
+        fold(model, x)
 
 
 def test_the_dtype_is_kept():
@@ -86,10 +95,10 @@ def test_the_dtype_is_kept():
     assert {value.dtype for value in fold(model).parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_a_norm_that_does_not_read_the_layer_alone_stays(shared):
+@pytest.mark.parametrize("toy", [Toy(True), Toy(False), Sum(True)], ids=["shared", "pool", "sum"])
+def test_a_norm_that_does_not_read_the_layer_alone_stays(toy):
     x = torch.randn(2, 1, 5, 5, dtype=torch.float64)
-    model = disturbed(Toy(shared), x)
+    model = disturbed(toy, x)
     with torch.no_grad():
         folded = fold(model, x)
         torch.testing.assert_close(folded(x), model(x), atol=1e-12, rtol=1e-12)

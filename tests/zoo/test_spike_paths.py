@@ -8,7 +8,7 @@ from torch import nn
 import zoo
 from zoo.layers.stateless import MatMul, Residual, over_time
 from zoo.neurons import ReLU
-from zoo.spike_paths import Trace
+from zoo.spike_paths import plan_absorption
 
 
 class Net(nn.Module):
@@ -74,9 +74,9 @@ def clear_a_corner(x):
     return x
 
 
-def trace(body):
+def plan_of(body):
     with torch.no_grad():
-        return Trace.of(Net(body).eval(), torch.randn(1, 2, 3, 8, 8))
+        return plan_absorption(Net(body).eval(), torch.randn(1, 2, 3, 8, 8))
 
 
 def second(act="act"):
@@ -84,7 +84,7 @@ def second(act="act"):
 
 
 def test_a_chain():
-    plan = trace(nn.Sequential(second(), Frames(nn.AvgPool2d(2), nn.Conv2d(4, 5, 1)))).plan()
+    plan = plan_of(nn.Sequential(second(), Frames(nn.AvgPool2d(2), nn.Conv2d(4, 5, 1))))
     assert plan.chans == {"act": 4, "body.0.1": 4}
     assert plan.reads == {"body.0.0.layers.0": "act", "body.1.layers.1": "body.0.1"}
     assert plan.gives == {"bn": "act", "body.0.0.layers.1": "body.0.1"}
@@ -95,7 +95,7 @@ def test_a_chain():
 def test_a_residual_of_spikes_is_counted_in_their_threshold():
     """x + bn(conv(x)), then a neuron: a spiking ResNet."""
     block = nn.Sequential(Residual(Frames(nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4))), ReLU())
-    plan = trace(block).plan()
+    plan = plan_of(block)
     assert plan.gives == {"bn": "act", "body.0.0.layers.1": "act"}
     assert plan.units == {"act": "act", "body.1": "act"}
     assert not plan.absorbed
@@ -106,7 +106,7 @@ def test_currents_that_two_neurons_read_keep_their_scale():
     """The stream of an MS-ResNet."""
     model = zoo.create_model("ms_resnet_tiny", neuron="relu", num_steps=1).eval()
     with torch.no_grad():
-        plan = Trace.of(model, torch.randn(1, 2, 3, 16, 16)).plan()
+        plan = plan_absorption(model, torch.randn(1, 2, 3, 16, 16))
     assert plan.units == {
         "layer1.0.act1": None,
         "layer1.0.act2": "layer1.0.act2",
@@ -122,7 +122,7 @@ def test_currents_that_two_neurons_read_keep_their_scale():
 
 def test_a_neuron_whose_layer_has_no_bias_keeps_its_threshold():
     """What is added at every step, for want of an initial potential, needs a place."""
-    plan = trace(nn.Sequential(Frames(nn.Conv2d(4, 4, 1, bias=False)), ReLU())).plan()
+    plan = plan_of(nn.Sequential(Frames(nn.Conv2d(4, 4, 1, bias=False)), ReLU()))
     assert plan.units == {"act": "act", "body.1": None}
     assert plan.reads == {"body.0.layers.0": "act"}
 
@@ -132,7 +132,7 @@ def test_what_comes_before_the_first_spike_may_be_anything():
     net = Net(body)
     net.conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GELU(), nn.GroupNorm(2, 4), nn.MaxPool2d(2))
     with torch.no_grad():
-        assert Trace.of(net.eval(), torch.randn(1, 2, 3, 8, 8)).plan().absorbed
+        assert plan_absorption(net.eval(), torch.randn(1, 2, 3, 8, 8)).absorbed
 
 
 def test_max_pools_of_currents_that_fluctuate():
@@ -140,21 +140,21 @@ def test_max_pools_of_currents_that_fluctuate():
     net = Net(Frames(nn.Conv2d(4, 4, 1), nn.MaxPool2d(2)))
     net.conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
     with torch.no_grad():
-        assert Trace.of(net.eval(), torch.randn(1, 2, 3, 8, 8)).plan().max_pools == ["body.layers.1"]
+        assert plan_absorption(net.eval(), torch.randn(1, 2, 3, 8, 8)).max_pools == ["body.layers.1"]
     body = nn.Sequential(Frames(nn.Conv2d(4, 4, 1)), Function(lambda x: F.max_pool2d(x.flatten(0, 1), 2)))
-    assert trace(body).plan().max_pools == ["body.1"]
+    assert plan_of(body).max_pools == ["body.1"]
 
 
 def test_the_max_pools_of_a_max_resnet():
     model = zoo.create_model("max_resnet_tiny", neuron="relu", num_steps=1).eval()
     with torch.no_grad():
-        pools = Trace.of(model, torch.randn(1, 2, 3, 16, 16)).plan().max_pools
+        pools = plan_absorption(model, torch.randn(1, 2, 3, 16, 16)).max_pools
     assert pools
     assert pools == [name for name, module in model.named_modules() if isinstance(module, nn.MaxPool2d)]
 
 
 def test_constants_keep_the_unit():
-    assert trace(nn.Sequential(Function(lambda x: x / 9), Frames(nn.Conv2d(4, 4, 1)))).plan().reads == {
+    assert plan_of(nn.Sequential(Function(lambda x: x / 9), Frames(nn.Conv2d(4, 4, 1)))).reads == {
         "body.1.layers.0": "act"
     }
 
@@ -184,7 +184,7 @@ def test_constants_keep_the_unit():
 )
 def test_what_has_no_spiking_counterpart_is_refused_by_its_name(body, words):
     with pytest.raises(ValueError, match=words) as error:
-        trace(body).plan()
+        plan_of(body)
     assert "pool_vgg" in str(error.value)
 
 
@@ -202,7 +202,7 @@ def test_in_place_steps_that_are_linear_or_change_nothing():
             return y
 
     body = nn.Sequential(Add(), ReLU(), Function(lambda x: x.mul_(1 / 9)), Frames(nn.Conv2d(4, 4, 1)))
-    plan = trace(body).plan()
+    plan = plan_of(body)
     assert plan.gives == {"bn": "act", "body.0.norm.layers.1": "act"}
     assert plan.units == {"act": "act", "body.1": "act"}
     assert plan.reads == {"body.0.norm.layers.0": "act", "body.3.layers.0": "body.1"}
@@ -210,7 +210,7 @@ def test_in_place_steps_that_are_linear_or_change_nothing():
 
 def test_a_trace_in_inference_mode():
     with torch.inference_mode(), pytest.raises(ValueError, match="computes relu of spikes"):
-        Trace.of(Net(Function(torch.relu_)).eval(), torch.randn(1, 2, 3, 8, 8))
+        plan_absorption(Net(Function(torch.relu_)).eval(), torch.randn(1, 2, 3, 8, 8))
 
 
 def test_a_norm_that_is_added_to_spikes_and_read_elsewhere():
@@ -226,11 +226,11 @@ def test_a_norm_that_is_added_to_spikes_and_read_elsewhere():
     with pytest.raises(
         ValueError, match=r"body adds what|norm\.layers\.1 is added to spikes of act and read elsewhere"
     ):
-        trace(Twice()).plan()
+        plan_of(Twice())
 
 
 def test_no_hook_is_left_behind():
     net = Net(Frames(nn.MaxPool2d(2)))
     with pytest.raises(ValueError, match="max-pool"), torch.no_grad():
-        Trace.of(net, torch.randn(1, 2, 3, 8, 8))
+        plan_absorption(net, torch.randn(1, 2, 3, 8, 8))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())

@@ -10,7 +10,7 @@ from torch import nn
 import zoo
 from zoo.layers.stateless import SequenceDropout, over_time
 from zoo.neurons import IF, Neuron
-from zoo.wiring import ARROWS, mermaid, trace, wiring
+from zoo.wiring import ARROWS, draw_run, mermaid, wiring
 
 TINY = [name for name in zoo.list_models() if name.endswith("tiny")]
 UNSEEN = (nn.Identity, nn.Dropout, SequenceDropout, nn.Flatten, nn.Sequential)  # an empty nn.Sequential is one, too
@@ -59,7 +59,7 @@ def edges(wired):
 
 
 def test_edges_written_by_hand():
-    wired = trace(Toy().eval(), torch.randn(1, 3, 1, 6, 6))
+    wired = draw_run(Toy().eval(), torch.randn(1, 3, 1, 6, 6))
     assert edges(wired) == Counter(tuple(line.split(maxsplit=2)) for line in TOY.strip().splitlines())
     shapes = {node.text: node.shape for node in wired.nodes}
     assert (shapes["act: IF"], shapes["sum"], shapes["input"]) == ("neuron", "function", "end")
@@ -99,7 +99,7 @@ class Stage(nn.Module):
     ],
 )
 def test_equal_blocks_in_a_row_are_drawn_once(taps, titles):
-    wired = trace(Stage(taps).eval(), torch.rand(4, 2, 8), ["blocks"])
+    wired = draw_run(Stage(taps).eval(), torch.rand(4, 2, 8), ["blocks"])
     found = {node.boxes[-1]: wired.repeats.get(node.boxes[-1], 1) for node in wired.nodes if node.boxes}
     assert found == titles
     assert all(f"{box} (× {times})" in mermaid(wired) for box, times in titles.items() if times > 1)  # noqa: RUF001
@@ -117,14 +117,14 @@ class Unit(nn.Module):
 
 
 def test_blocks_of_other_sizes_are_not_equal():
-    wired = trace(nn.Sequential(Unit(4), Unit(8), Unit(8)).eval(), torch.ones(2, 2, 4))
+    wired = draw_run(nn.Sequential(Unit(4), Unit(8), Unit(8)).eval(), torch.ones(2, 2, 4))
     assert wired.repeats == {"1": 2}
 
 
 def test_what_is_silent_has_a_kind():
     """Without spikes the second linear layer would give zeros, which are no spikes."""
     quiet = nn.Sequential(nn.Linear(4, 8), IF(v_threshold=1e9), nn.Linear(8, 3, bias=False))
-    wired = trace(quiet.eval(), torch.rand(2, 2, 4))
+    wired = draw_run(quiet.eval(), torch.rand(2, 2, 4))
     assert [kind for node in wired.nodes for _, kind in node.inputs] == ["reals", "reals", "spikes", "reals"]
 
 

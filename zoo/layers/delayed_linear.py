@@ -23,7 +23,7 @@ class DelayedLinear(nn.Module):
         y_j[t] = sum_i sum_l k_ji[l] x_i[t - l],    l = 0..L-1,    x = 0 before the first and after the last step
         k_ji[l] = w_ji g_l / (sum_m g_m + 1e-7),    g_l = exp(-1/2 ((l - d_ji) / (|sigma| + 0.27))^2)
 
-    In training the weight is spread over all L lags around its delay, so that a delay has a gradient; `sigma` says how
+    In training the weight is spread over all L lags around its delay, so that a delay has a gradient; `sigma` sets how
     far. In evaluation the delays are those of a chip: k_ji[l] = w_ji for l = d_ji rounded, and 0 elsewhere;
     `rounded_delays` chooses for itself. With several taps a synapse is the sum of so many weights with a delay each.
 
@@ -86,7 +86,7 @@ class DelayedLinear(nn.Module):
             raise ValueError(f"sigma is a width in steps and must be >= 0, found {sigma}.")
         self.in_features, self.out_features = in_features, out_features
         self.kernel_size, self.kernel_count = kernel_size, kernel_count
-        self.rounded: bool | None = None  # as the mode says
+        self.rounded: bool | None = None  # None: as the mode
         self.bounds = {"delay": (0.0, kernel_size - 1.0)}
         self.weight = nn.Parameter(torch.empty(out_features, in_features, kernel_count))
         self.delay = nn.Parameter(torch.empty(out_features, in_features, kernel_count))

@@ -16,8 +16,8 @@ and E = lambda_V - lambda_I: `sum_m w_mn E_m(t)` is dL/dt of a spike of n that a
 
 summed over the spikes k of n, for a synapse with delay d. So **the gradient of a spike tensor is dL/dt of its spikes**,
 in the slots where a spike is; nothing else crosses layers. It is no derivative with respect to the value 1 of a spike:
-these layers take binary input and cannot be mixed with surrogate gradients. The gradient does not know of spikes that
-appear or disappear.
+these layers take binary input and cannot be mixed with surrogate gradients. The gradient leaves out spikes that appear
+or disappear.
 
 Time runs on a grid of dt; between grid points the solution is exact, spikes fall on grid points. The gradient is that
 of the continuous equations evaluated there: exact as dt -> 0, and at dt = 1 ms a modelling choice, not a theorem.
@@ -30,7 +30,6 @@ Shapes: spikes [T, N, F], currents and voltages [T, N, H].
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -39,109 +38,7 @@ from torch import Tensor, nn
 from ..errors import check_arguments
 from ..neurons import Neuron
 from ..neurons.base import State
-from .eventprop_autograd import Arrive, Fire, FirstSpike, Integrate
-
-
-@dataclass(frozen=True)
-class TimeConstants:
-    """The exact solution over one step, forward and adjoint.
-
-        V <- a V + charge I                        I <- b I
-        lambda_I <- b lambda_I + adjoint lambda_V  lambda_V <- a lambda_V
-
-    with a = exp(-dt/tau_mem), b = exp(-dt/tau_syn), charge = tau_syn (a - b) / (tau_mem - tau_syn) and
-    adjoint = tau_mem (a - b) / (tau_mem - tau_syn). Any two positive time constants are accepted, equal ones too.
-
-    Args:
-        tau_mem: Time constant of the membrane, ms.
-        tau_syn: Time constant of the synaptic current, ms.
-        dt: Length of a step, ms.
-
-    Raises:
-        ValueError: If one of them is not a positive, finite number.
-
-    Example:
-        >>> round(TimeConstants(tau_mem=20.0, tau_syn=5.0, dt=1.0).charge, 4)
-        0.0442
-    """
-
-    tau_mem: float = 20.0
-    tau_syn: float = 5.0
-    dt: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"{name} of an EventProp layer is a time in ms and must be positive, found {value!r}.")
-
-    @property
-    def a(self) -> float:
-        """Decay of the voltage in one step."""
-        return math.exp(-self.dt / self.tau_mem)
-
-    @property
-    def b(self) -> float:
-        """Decay of the current in one step."""
-        return math.exp(-self.dt / self.tau_syn)
-
-    @property
-    def charge(self) -> float:
-        """What a current of 1 adds to the voltage in one step."""
-        return self.dt / self.tau_mem * self._ramp
-
-    @property
-    def adjoint(self) -> float:
-        """What lambda_V = 1 adds to lambda_I in one step."""
-        return self.dt / self.tau_syn * self._ramp
-
-    @property
-    def _ramp(self) -> float:
-        """(a - b) / (dt/tau_syn - dt/tau_mem), without cancellation when the time constants are close or equal."""
-        gap = abs(self.dt / self.tau_syn - self.dt / self.tau_mem)
-        return math.exp(-self.dt / max(self.tau_mem, self.tau_syn)) * (-math.expm1(-gap) / gap if gap else 1.0)
-
-    @property
-    def peak(self) -> float:
-        """The highest voltage after one input spike of weight 1: r^(r / (1 - r)) with r = tau_mem / tau_syn."""
-        r = self.tau_mem / self.tau_syn
-        return math.exp(-1) if abs(r - 1) < 1e-6 else r ** (r / (1 - r))
-
-
-@dataclass(frozen=True)
-class SpikeCount:
-    """Regulariser of the spike count of every neuron and trial, in the backward pass.
-
-    At every spike of j, `lambda_V,j -= c (N_j - target) / N`, with N_j the spikes of j in the trial, N the batch size
-    and c = `above` where N_j > target, else `below`. It is a heuristic: counts are piecewise constant, so they have no
-    gradient. A neuron without a spike gets nothing: see the callback `ReviveSilent`.
-
-    Args:
-        target: Spikes per neuron and trial.
-        above: Strength where there are more.
-        below: Strength where there are fewer.
-
-    Raises:
-        ValueError: If a number is negative, or both strengths are 0, which would do nothing.
-    """
-
-    target: float = 14.0
-    above: float = 0.0
-    below: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value >= 0:
-                raise ValueError(f"{name} of spike_count must be >= 0, found {value!r}.")
-        if not (self.above or self.below):
-            raise ValueError(
-                f"spike_count with target {self.target:g} needs a strength: above, below or both > 0; without one it "
-                "does nothing. Give one, or leave spike_count out."
-            )
-
-    def push(self, fired: Tensor) -> Tensor:
-        """What a spike takes off lambda_V, [N, H], given all of them [T, N, H]."""
-        excess = fired.sum(0) - self.target
-        return torch.where(excess > 0, self.above, self.below) * excess / fired.shape[1]
+from .eventprop_autograd import Arrive, Fire, Firing, FirstSpike, Integrate, SpikeCount, TimeConstants
 
 
 class Synapses(nn.Linear):
@@ -183,7 +80,7 @@ class Synapses(nn.Linear):
 
     def forward(self, x: Tensor) -> Any:  # not the one tensor of a Linear: two faces of one current
         """X and 0, see the class."""
-        if x.ndim == 2:  # [1, F]: zoo.energy asks how many products a spike causes, whenever it arrives
+        if x.ndim == 2:  # [1, F]: `zoo.energy` counts the products that a spike causes, whenever it arrives
             return nn.functional.linear(x, self.weight)
         return Arrive.apply(x.to(self.weight.dtype), self.weight, self.delay, self.dt, self.max_delay)
 
@@ -240,7 +137,7 @@ class EventPropLIF(Neuron):
         phantom: bool = False,
         min_slope: float = 0.01,
     ) -> None:
-        super().__init__(v_threshold=v_threshold)  # its surrogate is never asked
+        super().__init__(v_threshold=v_threshold)  # its surrogate is not used
         if not min_slope > 0:
             raise ValueError(f"min_slope of an EventProp layer is divided by and must be > 0, found {min_slope!r}.")
         check_arguments("spike_count", SpikeCount, spike_count or {})
@@ -266,7 +163,11 @@ class EventPropLIF(Neuron):
         with torch.autocast(x.device.type, enabled=False):
             current, moment = self.synapses(x)
             weight = None if self.recurrent is None else self.recurrent.weight
-            return Fire.apply(current, moment, weight, self), ()
+            firing = Firing(self.times, self.v_threshold, self.min_slope, self.spike_count, self.phantom)
+            spikes, counts = Fire.apply(current, moment, weight, self.recurrent, firing)
+        if self.training:
+            self.slopes += counts
+        return spikes, ()
 
     def extra_repr(self) -> str:
         """The numbers that define the neuron, in `print(model)`."""

@@ -23,17 +23,17 @@ def over_time(x: Tensor, *layers: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 class ConvNorm(nn.Module):
-    """Convolution, norm and, if asked for, a max-pool 3x3 of stride 2: [T, N, C, H, W] -> [T, N, C', H', W'].
+    """Convolution, norm and, optionally, a max-pool 3x3 of stride 2: [T, N, C, H, W] -> [T, N, C', H', W'].
 
     An odd kernel keeps the size, or divides it by the stride, rounding up; so does the pool.
 
     Args:
         in_chans: Channels C.
         out_chans: Channels C'.
-        kernel_size: Of the convolution; and so on, with torch's names.
-        stride: See `kernel_size`.
-        groups: See `kernel_size`.
-        bias: See `kernel_size`; the norm makes it idle, but it counts as a parameter.
+        kernel_size: As in `nn.Conv2d`.
+        stride: As in `nn.Conv2d`.
+        groups: As in `nn.Conv2d`.
+        bias: As in `nn.Conv2d`; the norm makes it idle, but it counts as a parameter.
         pool: Whether the max-pool follows.
     """
 
@@ -66,7 +66,7 @@ class NeuronConv(ConvNorm):
         in_chans: Channels C.
         out_chans: Channels C'.
         neuron: Neuron in JSON; see `make_neuron`.
-        kernel_size: Of the convolution.
+        kernel_size: As in `nn.Conv2d`.
         **conv: See `ConvNorm`.
     """
 
@@ -86,7 +86,7 @@ class ConvNeuron(ConvNorm):
         in_chans: Channels C.
         out_chans: Channels C'.
         neuron: Neuron in JSON; see `make_neuron`.
-        kernel_size: Of the convolution.
+        kernel_size: As in `nn.Conv2d`.
         **conv: See `ConvNorm`.
     """
 
@@ -165,7 +165,7 @@ class SequenceDropout(Stateful):
 
 
 class MatMul(nn.Module):
-    """The product a @ b of two activations [..., n, k] and [..., k, m]; a module, so that `zoo/energy.py` sees it."""
+    """The product a @ b of two activations [..., n, k] and [..., k, m]; a module, so that `zoo.energy` counts it."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """A @ b, [..., n, m]."""

@@ -11,7 +11,8 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers.eventprop import EventPropLI, EventPropLIF, TimeConstants, first_spike_logits
+from ..layers.eventprop import EventPropLI, EventPropLIF, first_spike_logits
+from ..layers.eventprop_autograd import TimeConstants
 from ._builder import Origin, create, make_default_cfgs, spike_trains
 from ._spike_trains import SpikeTrainModel, check_hidden
 
@@ -36,7 +37,7 @@ class EventPropMLP(SpikeTrainModel):
         v_threshold: Threshold.
         max_delay: Longest delay of the synapses into hidden layers, ms; 0 for no delays.
         learn_delays: Whether they are trained.
-        spike_count: Regulariser of the hidden layers' spike counts: arguments of `zoo.layers.eventprop.SpikeCount`.
+        spike_count: Regulariser of the hidden layers' spike counts: arguments of `SpikeCount`.
         min_slope: Least slope of a spike that the backward pass divides by, see `EventPropLIF`; raise it with dt.
         init: Mean and standard deviation of the input weights, one pair a layer, the readout's last; default: theirs.
         num_steps: Steps T of the noise that stands in for data when a checkpoint is checked without any.

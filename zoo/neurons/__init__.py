@@ -82,7 +82,7 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | A
 
     Args:
         spec: A name, or {"name": ..., numbers}.
-        num_features: Units of the layer (F of [T, N, F], C of [T, N, C, H, W]), which the model knows; given to those
+        num_features: Units of the layer (F of [T, N, F], C of [T, N, C, H, W]), set by the model; given to those
             neurons that take it.
 
     Raises:
@@ -102,7 +102,7 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | A
         if found != num_features:
             raise ValueError(
                 f"num_features of neuron {name!r} is {found}, but this layer has {num_features} units. Leave it out: "
-                "the model knows it."
+                "the model sets it."
             )
     try:
         return classes[name](**arguments)

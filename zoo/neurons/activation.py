@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import State, Stateful
-from .units import within
+from .units import clamped
 
 MIN_STEP = 1e-3
 
@@ -16,7 +16,7 @@ class Activation(Stateful):
     """A function of the current of one step, which remembers nothing: [T, N, ...] -> [T, N, ...].
 
     An architecture whose `neuron` is an activation is the ANN twin of the student with the same arguments: its layers
-    and the names of its weights are equal, and one step (num_steps 1) says all.
+    and the names of its weights are equal, and one step (num_steps 1) gives the answer.
     """
 
     v_threshold: float = 1.0  # the scale at which norms start that stand before a neuron
@@ -79,7 +79,7 @@ class QCFS(Activation):
 
     def activate(self, x: Tensor) -> Tensor:
         """See the class."""
-        step = within(self.step, (MIN_STEP, float("inf")))
+        step = clamped(self.step, (MIN_STEP, float("inf")))
         level = self.levels * (x / step).clamp(0, 1) + 0.5
         level = level + (level.floor() - level).detach()
         return step * level / self.levels
@@ -87,6 +87,11 @@ class QCFS(Activation):
     def extra_repr(self) -> str:
         """The numbers that define the activation, in `print(model)`."""
         return f"levels={self.levels}, step={self.step.item():.3g}"
+
+
+def activations(model: nn.Module) -> list[tuple[str, Activation]]:
+    """The activations in the place of neurons, by name."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Activation)]
 
 
 def has_activations(model: nn.Module) -> bool:

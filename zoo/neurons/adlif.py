@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .base import Neuron, State
 from .functional import adaptive
-from .units import check_num_features, check_units, drawn, per_unit, within
+from .units import check_num_features, check_units, clamped, per_unit, uniform_parameter
 
 ALPHA = math.exp(-1 / 5), math.exp(-1 / 25)  # a potential that decays with 5 to 25 steps
 BETA = math.exp(-1 / 30), math.exp(-1 / 120)  # an adaptation that decays with 30 to 120 steps
@@ -27,7 +27,7 @@ class AdLIF(Neuron):
 
         alpha in [exp(-1/5), exp(-1/25)], beta in [exp(-1/30), exp(-1/120)], a in [-1, 1], b in [0, 2]
 
-    What is used is the parameter or the bound that it has passed; see `units.within` for its gradient. The time
+    What is used is the parameter or the bound that it has passed; see `units.clamped` for its gradient. The time
     constants suit signals of about a hundred steps. Within T = 4 only a current of 1.8 to 6.8 thresholds makes a unit
     fire (at a = 0): lower v_threshold there.
 
@@ -65,11 +65,11 @@ class AdLIF(Neuron):
         super().__init__(v_threshold, v_reset=None, detach_reset=detach_reset, surrogate=surrogate)
         self.num_features = check_num_features(num_features)
         for name, ends in self.bounds.items():
-            self.register_parameter(name, drawn(self.num_features, ends))
+            self.register_parameter(name, uniform_parameter(self.num_features, ends))
 
     def numbers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """alpha, beta, a and b within their bounds, as they meet one step of x."""
-        numbers = (within(getattr(self, name), ends) for name, ends in self.bounds.items())
+        numbers = (clamped(getattr(self, name), ends) for name, ends in self.bounds.items())
         alpha, beta, a, b = (per_unit(number, x) for number in numbers)
         return alpha, beta, a, b
 

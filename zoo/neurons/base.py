@@ -103,7 +103,7 @@ class LeakyNeuron(Neuron):
         V_t = H_t (1 - S_t) + v_reset S_t      hard reset (v_reset is a number)
         V_t = H_t - v_threshold S_t            soft reset (v_reset is None)
 
-    with V_0 = v_reset (0 for a soft reset), unless the neuron has a `v_start`. A subclass says how it charges by its
+    with V_0 = v_reset (0 for a soft reset), unless the neuron has a `v_start`. A subclass defines how it charges by its
     `dynamics`. Arguments: `Neuron`.
     """
 

@@ -17,7 +17,7 @@ class CuBa(LeakyNeuron):
     with I_0 = 0 and v_rest = v_reset, or 0 for a soft reset. Firing, reset and the other arguments: `LeakyNeuron`; a
     spike does not reset the current. tau_s = 1 is `LIF(tau=tau_m)`.
 
-    The current comes first and the potential sees it in the same step, so an input acts without delay. No I depends on
+    The current comes first and changes the potential in the same step, so an input acts without delay. No I depends on
     a V, hence to filter the whole sequence and then to run LIF on the result is the same computation, number by number.
     (In half precision the filtered current is rounded in between, like any current; I itself is kept in fp32.)
 

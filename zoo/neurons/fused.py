@@ -1,4 +1,4 @@
-"""The compiled kernels of `functional.py`: how they are built, when they are used, and what autograd knows of them.
+"""The compiled kernels of `functional.py`: how they are compiled, when they are used, and their gradients.
 
 `kernels.cpp` runs a block of neurons through all T steps while their state stays in the cache. Nothing is saved for the
 backward pass but the input, from which it computes the potentials again: that is cheaper than to write and read them.
@@ -82,7 +82,7 @@ class Library:
             if not path.exists():
                 if not compile_it:
                     return None
-                build(compiler, path)
+                compile_kernels(compiler, path)
             return declare(ctypes.CDLL(str(path)))
         except (OSError, subprocess.SubprocessError) as error:
             if compile_it:
@@ -94,10 +94,10 @@ class Library:
 LIBRARY = Library()
 
 
-def build(compiler: str, path: Path) -> None:
+def compile_kernels(compiler: str, path: Path) -> None:
     """Compile to a temporary name, then rename: processes that start together do not disturb each other.
 
-    Says so first, on stderr: without a word, seconds look like a hang.
+    A line on stderr comes first, because seconds of silence look like a hang.
 
     Raises:
         OSError: If the folder cannot be written.
@@ -237,7 +237,7 @@ def leaky_op(
     out, end = like(x), like(x[:1], torch.float32)[0] if final else torch.empty(0)
     kernels().leaky_forward(
         *(address(x), x.stride(0), address(v), address(out), address(end) if final else None),
-        *(len(x), x[0].numel(), pack(learned, numbers, v_reset, v_start), reset, TYPES[x.dtype]),
+        *(len(x), x[0].numel(), leaky_struct(learned, numbers, v_reset, v_start), reset, TYPES[x.dtype]),
     )
     return out, end
 
@@ -279,7 +279,7 @@ def leaky_backward_op(
             address(sums),
             len(x),
             step.numel(),
-            pack(learned, numbers, v_reset, v_start),
+            leaky_struct(learned, numbers, v_reset, v_start),
         ),
         *(reset, TYPES[x.dtype], slope, number, 0.0 if detach_reset else 1.0),
     )
@@ -399,7 +399,7 @@ def kernels() -> ctypes.CDLL:
     return LIBRARY.kernels
 
 
-def pack(learned: Tensor | None, numbers: list[float], v_reset: float, v_start: float) -> Any:
+def leaky_struct(learned: Tensor | None, numbers: list[float], v_reset: float, v_start: float) -> Any:
     """The struct `Leaky` of kernels.cpp."""
     decay, gain, shift, threshold = numbers if learned is None else learned.tolist()
     return (ctypes.c_float * 6)(decay, gain, shift, threshold, v_reset, v_start)

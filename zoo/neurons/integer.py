@@ -25,7 +25,7 @@ class Integer(Neuron):
 
         S_t = round(clamp(X_t / v_threshold, 0, D)) / D,   dS_t/dX_t = 1 / (D v_threshold) for 0 <= X_t <= D v_threshold
 
-    The gradient passes straight through the rounding; `surrogate` is never asked. Nothing is remembered: a step
+    The gradient passes straight through the rounding; `surrogate` is not used. Nothing is remembered: a step
     depends on no other, and with T = 1 a network of these units is one of quantised activations. It is a neuron by what
     it claims: on a chip S_t stands for D S_t spikes in D binary steps. Compare it with its like, not with neurons whose
     one spike is one step.

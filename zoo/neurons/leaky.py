@@ -69,7 +69,7 @@ class Leaky(LeakyNeuron):
         self.v_threshold = nn.Parameter(torch.tensor(float(v_threshold)))  # type: ignore[assignment]
         self.surrogate_scale = surrogate_scale
         self.bounds = {"leak": (-math.inf, 1.0), "v_threshold": (MIN_THRESHOLD, math.inf)}
-        self.said = False  # whether a clamp was logged
+        self.logged = False  # whether a clamp was logged
 
     def dynamics(self) -> Dynamics:
         """In units of the threshold; see the class."""
@@ -94,9 +94,9 @@ class Leaky(LeakyNeuron):
             # Only a value out of bounds is written: writing spoils a graph that still waits for its backward pass, and
             # out of bounds it can only be after a step of the optimiser, when no graph waits.
             if value.requires_grad and not low <= value <= high:
-                if not self.said:
+                if not self.logged:
                     logger.info("A learned %s of %.6g was clamped to [%g, %g].", name, value, low, high)
-                    self.said = True
+                    self.logged = True
                 value.clamp_(low, high)
 
     def extra_repr(self) -> str:

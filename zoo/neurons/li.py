@@ -7,7 +7,7 @@ from torch import Tensor
 from .adlif import ALPHA
 from .base import State, Stateful
 from .functional import leaky
-from .units import check_num_features, check_units, drawn, per_unit, within
+from .units import check_num_features, check_units, clamped, per_unit, uniform_parameter
 
 
 class LI(Stateful):
@@ -40,12 +40,12 @@ class LI(Stateful):
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = check_num_features(num_features)
-        self.alpha = drawn(num_features, ALPHA)
+        self.alpha = uniform_parameter(num_features, ALPHA)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
         """See `Stateful`; the state is V."""
         check_units(x, self.num_features)
-        alpha = per_unit(within(self.alpha, ALPHA), x)
+        alpha = per_unit(clamped(self.alpha, ALPHA), x)
         out, v = leaky(x, state[0] if state else None, decay=alpha, gain=1 - alpha, final=final)
         return out, (v,)
 

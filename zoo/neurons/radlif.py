@@ -14,11 +14,11 @@ from .units import check_units
 
 
 class RadLIF(AdLIF):
-    r"""AdLIF whose units hear each other: `AdLIF` of X'_t = X_t + V S_{t-1}, S_0 = 0, as `RecurrentLIF`.
+    r"""AdLIF with lateral recurrent connections: `AdLIF` of X'_t = X_t + V S_{t-1}, S_0 = 0, as `RecurrentLIF`.
 
     Args:
         num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W]; needed, `make_neuron` gives it.
-        self_connections: Whether a unit hears itself.
+        self_connections: Whether a unit connects to itself.
         v_threshold: See `AdLIF`.
         detach_reset: See `AdLIF`.
         surrogate: See `Neuron`.

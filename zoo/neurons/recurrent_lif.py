@@ -57,17 +57,17 @@ class Recurrent(nn.Linear):
 
 
 class RecurrentLIF(LIF):
-    r"""LIF whose units hear each other: the spikes of one step arrive, weighted, with the input of the next.
+    r"""LIF with lateral recurrent connections: the spikes of one step arrive, weighted, with the input of the next.
 
         X'_t = X_t + V S_{t-1},   S_0 = 0
 
     and `LIF` of X'. V [F, F] is learned; it starts orthogonal, with a zero diagonal. In x [T, N, C, H, W] the channels
-    are the units, and V connects those of the same position. The gradient goes through V S, whatever detach_reset says.
+    are the units, and V connects those of the same position. The gradient goes through V S, whatever detach_reset is.
     The steps run one after another, in plain PyTorch.
 
     Args:
         num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W]; needed, `make_neuron` gives it.
-        self_connections: Whether a unit hears itself.
+        self_connections: Whether a unit connects to itself.
         **lif: Arguments of `LIF`.
 
     Raises:

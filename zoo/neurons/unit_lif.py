@@ -8,7 +8,7 @@ from torch import Tensor
 from .adlif import ALPHA
 from .base import Neuron, State
 from .functional import leaky
-from .units import check_num_features, check_units, drawn, per_unit, within
+from .units import check_num_features, check_units, clamped, per_unit, uniform_parameter
 
 
 class UnitLIF(Neuron):
@@ -52,12 +52,12 @@ class UnitLIF(Neuron):
         super().__init__(v_threshold, v_reset=None, detach_reset=detach_reset, surrogate=surrogate)
         check_num_features(num_features)
         self.num_features = num_features
-        self.alpha = drawn(num_features, ALPHA)
+        self.alpha = uniform_parameter(num_features, ALPHA)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
         """See `Stateful`; the state is the potential after the reset."""
         check_units(x, self.num_features)
-        alpha, v = per_unit(within(self.alpha, ALPHA), x), state[0] if state else None
+        alpha, v = per_unit(clamped(self.alpha, ALPHA), x), state[0] if state else None
         settings = (self.v_threshold, None, self.detach_reset, self.surrogate)
         spikes, v = leaky(x, v, alpha, 1 - alpha, 0.0, *settings, final=final)
         return spikes, (v,)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 
-def drawn(num_features: int, bounds: tuple[float, float]) -> nn.Parameter:
+def uniform_parameter(num_features: int, bounds: tuple[float, float]) -> nn.Parameter:
     """A learned number for every unit, drawn uniformly between the bounds."""
     return nn.Parameter(torch.empty(num_features).uniform_(*bounds))
 
 
-class _Within(torch.autograd.Function):
+class _Clamped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
         ctx.save_for_backward(x)
@@ -29,19 +29,19 @@ class _Within(torch.autograd.Function):
         return grads[0].masked_fill(outward, 0), None, None
 
 
-def within(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+def clamped(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     """The number, or the bound that it has passed; the gradient of one that has passed only ever leads back.
 
     The gradient of `torch.clamp` is zero outside, where a number would stay for ever once a step had led it there.
 
     Example:
         >>> x = torch.tensor([-1.0, 2.0, 2.0], requires_grad=True)
-        >>> y = within(x, (0.0, 1.0))
+        >>> y = clamped(x, (0.0, 1.0))
         >>> (y * torch.tensor([1.0, 1.0, -1.0])).sum().backward()
         >>> y.tolist(), x.grad.tolist()
         ([0.0, 1.0, 1.0], [0.0, 1.0, 0.0])
     """
-    return _Within.apply(x, *bounds)
+    return _Clamped.apply(x, *bounds)
 
 
 def per_unit(number: Tensor, x: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from zoo.layers.eventprop import (
     EventPropLI,
     EventPropLIF,
     Synapses,
-    TimeConstants,
     check_not_mixed,
     first_spike_logits,
 )
+from zoo.layers.eventprop_autograd import TimeConstants
 from zoo.neurons import LIF, carry_state
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from zoo.layers.eventprop import EventPropLI, EventPropLIF, TimeConstants, first_spike_logits
+from zoo.layers.eventprop import EventPropLI, EventPropLIF, first_spike_logits
+from zoo.layers.eventprop_autograd import TimeConstants
 
 TAU_M, TAU_S, THETA = 20.0, 10.0, 1.0
 

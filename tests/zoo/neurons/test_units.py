@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from zoo.neurons import LI, AdLIF, RadLIF, RecurrentLIF
-from zoo.neurons.units import drawn, per_unit, within
+from zoo.neurons.units import clamped, per_unit, uniform_parameter
 
 
 @pytest.mark.parametrize(("start", "target"), [(2.0, 0.5), (-1.0, 0.5), (0.5, 3.0), (0.5, -3.0)])
@@ -11,19 +11,19 @@ def test_a_number_finds_back_from_outside_and_stops_at_a_bound(start, target):
     optimizer = torch.optim.SGD([x], lr=0.1)
     for _ in range(100):
         optimizer.zero_grad()
-        (within(x, (0.0, 1.0)) - target).square().backward()
+        (clamped(x, (0.0, 1.0)) - target).square().backward()
         optimizer.step()
-    assert within(x, (0.0, 1.0)).item() == pytest.approx(min(max(target, 0.0), 1.0), abs=1e-4)
+    assert clamped(x, (0.0, 1.0)).item() == pytest.approx(min(max(target, 0.0), 1.0), abs=1e-4)
     assert -0.5 < x < 1.5, "it stops soon after a bound"
 
 
 def test_gradient_within_the_bounds_is_that_of_the_identity():
     x = torch.rand(8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: within(x, (-0.1, 1.1)), x)
+    assert torch.autograd.gradcheck(lambda x: clamped(x, (-0.1, 1.1)), x)
 
 
 def test_drawn_between_the_bounds():
-    x = drawn(2000, (0.8, 0.9))
+    x = uniform_parameter(2000, (0.8, 0.9))
     assert 0.8 <= x.min() < 0.801
     assert 0.899 < x.max() <= 0.9
 
