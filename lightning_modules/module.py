@@ -261,7 +261,9 @@ class ClassifierModule(LightningModule, ABC):
         try:
             checkpoint["zoo"] = zoo.describe(inner(self.model)) | {"prefix": self.prefix}
         except ValueError as error:
-            rank_zero_warn(f"This checkpoint can be loaded into this module, but not published or loaded by name: {error}")
+            rank_zero_warn(
+                f"This checkpoint loads into this module only; it cannot be published or loaded by name: {error}"
+            )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Find the shadow weights and the trained weights behind them."""

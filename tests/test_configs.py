@@ -238,7 +238,13 @@ def published_teacher(dataset, directory, chans, size):
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())
-    inputs = {"digits": (1, 8), "event_digits": (2, 34), "event_folder": (2, 32), "fashion_mnist": (1, 28), "places": (1, 28)}
+    inputs = {
+        "digits": (1, 8),
+        "event_digits": (2, 34),
+        "event_folder": (2, 32),
+        "fashion_mnist": (1, 28),
+        "places": (1, 28),
+    }
     chans, size = inputs.get(dataset, (3, 32))
     changes = ["--run", str(tmp_path / "run"), "--trainer.fast_dev_run", "2", "--data.batch_size", "8"]
     if dataset in FAKES:

@@ -4,10 +4,13 @@ import math
 import pytest
 import torch
 
+import zoo
 from datamodules.text import TextDataModule
-from lightning_modules import ClassificationModule, LanguageModule
+from lightning_modules import ClassificationModule, DistillationModule, LanguageModule
 from lightning_modules.callbacks import EnergyMonitor, Plots, PredictionWriter
-from lightning_modules.objectives import LogitKD
+from lightning_modules.objectives import LogitKD, NextToken
+from lightning_modules.tasks.tokens import Tokens
+from zoo.model import read
 
 SONG = "".join(f"{n} green bottles hanging on the wall, and if one should fall, {n - 1}.\n" for n in range(30, 0, -1))
 
@@ -110,3 +113,30 @@ def test_data_and_model_are_compared(text_args, data_args, adam):
 def test_what_it_refuses(text_args, adam, changes, message):
     with pytest.raises(ValueError, match=message):
         make(text_args, adam, **changes)
+
+
+def test_a_language_model_is_distilled(text, text_args, adam, trainer, tmp_path):
+    larger = zoo.create_model("spikegpt_tiny", depth=2, dim=32)
+    zoo.publish(larger, tmp_path / "spikegpt_tiny.song", golden_input=torch.randint(256, (32, 2)))
+    module = DistillationModule(
+        "spikegpt_tiny",
+        f"local-dir:{tmp_path}/spikegpt_tiny.song",
+        [NextToken(), LogitKD()],
+        adam,
+        student_args={"depth": 1, "dim": 16},
+        task=Tokens(num_tokens=4),
+        **text_args,
+    )
+    run = trainer(max_epochs=1)
+    run.fit(module, text)
+    results = run.test(module, text, verbose=False)[0]
+    assert {"test/bits", "test/agreement", "test/teacher_acc", "test/LogitKD"} <= set(results)
+    assert run.predict(module, text)[0].shape == (4, 1)
+    x, y = next(iter(text.test_dataloader()))
+    teacher = larger.eval().forward_sequence(x)
+    ours = module.eval().model.forward_sequence(x)
+    expected = torch.nn.functional.kl_div(
+        (ours / 4).log_softmax(-1).flatten(0, 1), (teacher / 4).softmax(-1).flatten(0, 1), reduction="batchmean"
+    )
+    found = LogitKD()(read(module.model, x), module.read_teacher(x), y)
+    torch.testing.assert_close(found, 16 * expected)
