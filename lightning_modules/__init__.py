@@ -2,7 +2,7 @@
 
 from .classification import ClassificationModule
 from .distillation import DistillationModule
-from .tasks.places import PlacesModule
-from .tasks.tokens import LanguageModule
+from .language_modelling import LanguageModule
+from .place_recognition import PlacesModule
 
 __all__ = ["ClassificationModule", "DistillationModule", "LanguageModule", "PlacesModule"]

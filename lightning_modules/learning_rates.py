@@ -1,8 +1,9 @@
-"""Learning rates of single parameters: that of the optimiser times a factor."""
+"""Learning rate and weight decay of single parameters, and the groups of an optimiser that follow."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from torch import nn
 
@@ -40,3 +41,33 @@ def parameter_factors(network: nn.Module, patterns: Mapping[str, float]) -> dict
             )
         factors |= {name: factors.get(name, 1.0) * factor for name in matched}
     return {name: factors[name] for name in names if name in factors}
+
+
+def parameter_groups(
+    parameters: Iterable[tuple[str, nn.Parameter]], factors: Mapping[str, float], spared: Collection[str]
+) -> list[tuple[float, dict[str, Any]]]:
+    """Groups of an optimiser, each with the factor of its learning rate: with and without weight decay, by factor.
+
+    Weight decay spares vectors (norms, biases) and the names in `spared`. The first two groups have the factor 1 and
+    may be empty; parameters without a gradient are in none.
+
+    Args:
+        parameters: Names and parameters.
+        factors: By name; 1 if a name is missing.
+        spared: Names of matrices and tensors without weight decay.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> groups = parameter_groups(layer.named_parameters(), {"bias": 8.0}, spared=())
+        >>> [(factor, len(group["params"]), group.get("weight_decay")) for factor, group in groups]
+        [(1.0, 1, None), (1.0, 0, 0.0), (8.0, 1, 0.0)]
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in parameters:
+        if parameter.requires_grad:
+            decays = parameter.ndim > 1 and name not in spared
+            groups.setdefault((factors.get(name, 1.0), decays), []).append(parameter)
+    return [
+        (factor, {"params": group} | ({} if decays else {"weight_decay": 0.0}))
+        for (factor, decays), group in groups.items()
+    ]

@@ -1,33 +1,23 @@
-"""What happens around training and testing; one callback, one file."""
+"""Callbacks: what happens around training and testing. One callback, one file.
 
-from .best_checkpoint import BestCheckpoint
-from .clamp_monitor import ClampMonitor
-from .delay_annealing import DelayAnnealing
-from .ema import EMA
-from .energy_monitor import EnergyMonitor
-from .eventprop_monitor import EventPropMonitor
-from .firing_rate import FiringRate
-from .grow_steps import GrowSteps
-from .last_checkpoint import LastCheckpoint
-from .plots import Plots
-from .predictions import PredictionWriter
-from .recalibrate_norms import RecalibrateNorms
-from .revive import ReviveSilent
-from .whiten_stem import WhitenStem
+Every class of the folder appears here, so its short name can be a `class_path` of a recipe.
+"""
 
-__all__ = [
-    "EMA",
-    "BestCheckpoint",
-    "ClampMonitor",
-    "DelayAnnealing",
-    "EnergyMonitor",
-    "EventPropMonitor",
-    "FiringRate",
-    "GrowSteps",
-    "LastCheckpoint",
-    "Plots",
-    "PredictionWriter",
-    "RecalibrateNorms",
-    "ReviveSilent",
-    "WhitenStem",
-]
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from lightning import Callback
+
+__all__: list[str] = []
+
+for _file in iter_modules(__path__):
+    _module = import_module(f"{__name__}.{_file.name}")
+    for _name, _value in vars(_module).items():
+        if isinstance(_value, type) and issubclass(_value, Callback) and _value.__module__ == _module.__name__:
+            globals()[_name] = _value
+            __all__ += [_name]
+
+if TYPE_CHECKING:  # which classes there are is found by scanning
+
+    def __getattr__(name: str) -> Any: ...

@@ -71,7 +71,7 @@ class GrowSteps(Callback):
         Raises:
             ValueError: If the batch is not of still images; their T is that of the data.
         """
-        refuse_sequences(len(batch[0]))
+        refuse_sequences(len(pl_module.as_batch(batch)[0]))
         assert self.final is not None
         pl_module.model.num_steps = self.num_steps(trainer.current_epoch, self.final)
 
@@ -119,10 +119,10 @@ def check_growth(grow: GrowSteps, trainer: Trainer, module: ClassifierModule) ->
             f"steps of GrowSteps: expected numbers below num_steps = {model.num_steps} of the student, "
             f"found {list(grow.steps)}. Leave out the last ones, or raise num_steps."
         )
-    if module.sltt is not None and (module.sltt.k or 0) > grow.steps[0]:
+    if module.rule.least_steps > grow.steps[0]:
         raise ValueError(
-            f"GrowSteps: expected k of sltt <= {grow.steps[0]}, the first of the steps, found k = {module.sltt.k}. "
-            "Leave k out, or begin at more steps."
+            f"GrowSteps: expected k of sltt <= {grow.steps[0]}, the first of the steps, found "
+            f"k = {module.rule.least_steps}. Leave k out, or begin at more steps."
         )
     total = trainer.max_epochs
     if not trainer.fast_dev_run and (total is None or sum(grow.epochs) >= total):  # type: ignore[attr-defined]

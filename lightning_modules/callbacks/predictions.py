@@ -10,10 +10,10 @@ SHOWN = 3
 
 
 class PredictionWriter(Callback):
-    """Writes `<run>/predictions.csv`: one row a sample, in order: its index, and what the module makes of the answer.
+    """Writes `<run>/predictions.csv`: one row a sample, in order: its index, and what the task makes of the answer.
 
-    That is label and probability of the best class, or prompt and continuation (`prediction_rows` of the module). The
-    first three are also printed.
+    That is label and probability of the best class, or prompt and continuation (`Task.rows`). The first three are also
+    printed.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,8 @@ class PredictionWriter(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Keep the answers of a batch."""
-        for row in pl_module.prediction_rows(outputs, batch, trainer.datamodule):  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        for row in pl_module.task.rows(outputs, batch[0], data):
             self.rows.append({"index": str(len(self.rows)), **row})
 
     def on_predict_end(self, trainer: Trainer, pl_module: Any) -> None:

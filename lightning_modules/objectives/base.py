@@ -85,6 +85,20 @@ def has_steps(target: Tensor) -> bool:
     return target.ndim == 2 and not target.is_floating_point()
 
 
+def has_answer(target: Tensor, t: int) -> bool:
+    """Whether a sample of the batch has a target at step t: always, unless every step has its own (-100: none)."""
+    return not has_steps(target) or bool((target[t] >= 0).any())
+
+
+def at_step(t: int, teacher: Outputs | None, target: Tensor) -> tuple[Outputs | None, Tensor]:
+    """The teacher and the target of step t: all of both, unless every step has a target of its own."""
+    if not has_steps(target):
+        return teacher, target
+    if teacher is not None and len(teacher.logits) > 1:
+        teacher = Outputs(teacher.logits[t : t + 1], [feature[t : t + 1] for feature in teacher.features])
+    return teacher, target[t : t + 1]
+
+
 def time_mean(sequence: Tensor) -> Tensor:
     """Mean over time in float32: [T, ...] -> [...]."""
     return sequence.mean(0, dtype=torch.promote_types(sequence.dtype, torch.float32))

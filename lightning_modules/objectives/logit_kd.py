@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zoo.model import Outputs
 
-from .base import Objective, time_mean
+from .base import Objective, has_steps, time_mean
 
 
 class LogitKD(Objective):
@@ -17,7 +17,11 @@ class LogitKD(Objective):
         L = tau^2 mean_n 1/T sum_t KL( softmax(zbarA / tau) || softmax(z_t / tau) )          per_step=True
 
     with zbar and zbarA the time-mean logits of student and teacher; tau^2 keeps the size of the gradient when tau
-    changes. By Jensen's inequality the second is never below the first; it costs no more and teaches the student to
+    changes. Where every step has a class of its own, y [T, N], step t is compared with the teacher's step t:
+
+        L = tau^2 1/T sum_t mean_n KL( softmax(zA_t / tau) || softmax(z_t / tau) )
+
+    By Jensen's inequality the second loss is never below the first; it costs no more and teaches the student to
     answer early.
 
     Args:
@@ -26,7 +30,7 @@ class LogitKD(Objective):
         per_step: Whether every step is compared with the teacher, or only their mean.
 
     Raises:
-        ValueError: If temperature <= 0.
+        ValueError: If temperature <= 0; if every step has a class, and the teacher has another number of steps.
 
     Source:
         Hinton et al., Distilling the Knowledge in a Neural Network, 2015, arXiv:1503.02531, section 2. Per step: L_TWKL
@@ -54,8 +58,17 @@ class LogitKD(Objective):
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> Tensor:
         """See `Objective`."""
         assert teacher is not None
-        logits = student.logits if self.per_step else time_mean(student.logits).unsqueeze(0)  # [T, N, K] or [1, N, K]
-        log_q = (logits / self.temperature).log_softmax(-1)
-        log_p = (time_mean(teacher.logits) / self.temperature).log_softmax(-1).expand_as(log_q)
+        if has_steps(target):
+            ours, theirs = student.logits, teacher.logits  # [T, N, K]
+            if len(theirs) not in (1, len(ours)):
+                raise ValueError(
+                    f"{self.name}: expected a teacher with {len(ours)} steps, because every step has a class, found "
+                    f"{len(theirs)}. Choose a teacher that reads the same sequence."
+                )
+        else:
+            ours = student.logits if self.per_step else time_mean(student.logits).unsqueeze(0)  # [T or 1, N, K]
+            theirs = time_mean(teacher.logits)
+        log_q = (ours / self.temperature).log_softmax(-1)
+        log_p = (theirs / self.temperature).log_softmax(-1).expand_as(log_q)
         divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)  # [T, N] or [1, N]
         return self.temperature**2 * divergence.mean()

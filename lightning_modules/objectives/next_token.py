@@ -34,6 +34,8 @@ class NextToken(Objective):
         5.5452
     """
 
+    per_step = True
+
     def __init__(self, weight: float = 1.0, l2wrap: float = 1e-4) -> None:
         super().__init__(weight)
         if not l2wrap >= 0:

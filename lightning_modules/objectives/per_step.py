@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo.model import Outputs
 
-from .base import Objective
+from .base import Objective, at_step, has_answer
 
 
 class PerStep(Objective):
@@ -16,7 +16,10 @@ class PerStep(Objective):
 
         L = 1/T sum_t l(z_t, F_t; teacher, y)
 
-    A term that is convex in the mean over time is never above this (Jensen). With `CrossEntropy` it is `TET`.
+    Where every step has a class of its own, y [T, N], a step is compared with its own class and with the same step of a
+    teacher that has several; a step without a class (-100 for all samples) is left out.
+
+    An objective that is convex in the mean over time is never above this (Jensen). With `CrossEntropy` it is `TET`.
 
     Args:
         objective: The term; its own weight is not used.
@@ -51,6 +54,7 @@ class PerStep(Objective):
         """See `Objective`."""
         steps = []
         for t in range(len(student.logits)):
-            step = Outputs(student.logits[t : t + 1], [feature[t : t + 1] for feature in student.features])
-            steps.append(self.objective.loss(step, teacher, target))
+            if has_answer(target, t):
+                step = Outputs(student.logits[t : t + 1], [feature[t : t + 1] for feature in student.features])
+                steps.append(self.objective.loss(step, *at_step(t, teacher, target)))
         return torch.stack(steps).mean()

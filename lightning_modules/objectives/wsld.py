@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo.model import Outputs
 
-from .base import Objective, time_mean
+from .base import Objective, has_steps, time_mean
 
 
 class WSLD(Objective):
@@ -19,7 +19,7 @@ class WSLD(Objective):
         L   = tau^2 mean_n w_n c_n
 
     with zbar and zbarA the time-mean logits of student and teacher. c is a cross-entropy, not a divergence: at equality
-    the term is not zero, its gradient is.
+    the term is not zero, its gradient is. Where every step has a class of its own, y [T, N], a sample is a step.
 
     Args:
         weight: Factor in the total loss, >= 0.
@@ -54,7 +54,12 @@ class WSLD(Objective):
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor) -> Tensor:
         """See `Objective`."""
         assert teacher is not None
-        ours, theirs = time_mean(student.logits), time_mean(teacher.logits)  # [N, K]
+        if has_steps(target):  # every step that has a class is a sample
+            known = target >= 0
+            ours, theirs = (outputs.logits.expand_as(student.logits)[known] for outputs in (student, teacher))
+            target = target[known]
+        else:
+            ours, theirs = time_mean(student.logits), time_mean(teacher.logits)  # [N, K]
         softened = (theirs / self.temperature).softmax(-1)
         terms = F.cross_entropy(ours / self.temperature, softened, reduction="none")  # [N]
         return self.temperature**2 * (self.sample_weights(ours, theirs, target) * terms).mean()

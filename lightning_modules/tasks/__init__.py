@@ -1,1 +1,36 @@
-"""Tasks: what an answer is, how it is scored, and what `predict` writes."""
+"""Tasks: what an answer is, how it is scored, and what `predict` writes. One task, one file.
+
+Every class of the folder appears here, so its short name can be a `class_path` of a recipe.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import isabstract
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from .base import Task
+
+__all__ = ["Task"]
+
+for _file in iter_modules(__path__):
+    for _name, _value in vars(import_module(f"{__name__}.{_file.name}")).items():
+        if isinstance(_value, type) and issubclass(_value, Task) and not isabstract(_value) and _name not in __all__:
+            globals()[_name] = _value
+            __all__ += [_name]
+
+if TYPE_CHECKING:  # which classes there are is found by scanning
+
+    def __getattr__(name: str) -> Any: ...
+
+
+def task_of(input_cfg: Mapping[str, Any]) -> Task:
+    """The task that follows from the data: places if they have positions, tokens if they are a text, else classes.
+
+    Example:
+        >>> type(task_of({"sequence_ndim": 2})).__name__
+        'Tokens'
+    """
+    if "positions" in input_cfg:
+        return globals()["Places"]()
+    return globals()["Tokens" if input_cfg.get("sequence_ndim") == 2 else "Classes"]()

@@ -1,80 +1,41 @@
-"""Recognising places: a classifier whose answers are right within a distance."""
+"""Place recognition: a class is a place, and an answer is right within a distance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-import torch
-from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 
-from ..classification import ClassificationModule
+from zoo.model import Network
 
-AT = (1, 5, 10, 15, 20, 25)  # N of recall@N
+from ..metrics.place_recall import PlaceRecall
+from .classes import Classes
 
-
-class PlaceRecall(Metric):
-    """Recall@N: the share of queries for which one of the N best places is right.
-
-    A place is right within a distance of that of the query: R@N = mean_i [min_{p in top N} |r_p - r_{y_i}| <= tol].
-
-    Args:
-        top: N.
-        positions: Of every place, r [K, D].
-        tolerance: In the unit of the positions; 0 for the place itself.
-
-    Example:
-        >>> logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 0.0, 1.0]])
-        >>> for top, tolerance in ((1, 0.0), (2, 0.0), (1, 1.0)):
-        ...     metric = PlaceRecall(top, [[0.0], [1.0], [2.0]], tolerance)
-        ...     metric.update(logits, torch.tensor([2, 2]))
-        ...     print(metric.compute().item())
-        0.0
-        1.0
-        0.5
-    """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    positions: Tensor
-    right: Tensor
-    count: Tensor
-
-    def __init__(self, top: int, positions: Sequence[Sequence[float]], tolerance: float) -> None:
-        super().__init__()
-        self.top, self.tolerance = top, tolerance
-        self.register_buffer("positions", torch.tensor(positions, dtype=torch.float64), persistent=False)
-        self.add_state("right", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, logits: Tensor, target: Tensor) -> None:
-        """Count the queries of places [N], of which logits [N, K] were given."""
-        best = logits.topk(self.top).indices  # [N, top]
-        distance = (self.positions[best] - self.positions[target][:, None]).norm(dim=-1)
-        self.right += (distance <= self.tolerance).any(1).sum()
-        self.count += len(target)
-
-    def compute(self) -> Tensor:
-        """The share."""
-        return self.right / self.count
+TOP = (1, 5, 10, 15, 20, 25)  # N of recall@N
 
 
-class PlacesModule(ClassificationModule):
-    """`ClassificationModule` of places: `test/recall_at_N`, N = 1, 5, 10, 15, 20, 25, within the tolerance of the data.
+class Places(Classes):
+    """Places: the metrics of classes, and recall@N, N = 1, 5, 10, 15, 20, 25, within the tolerance of the data.
 
     Recall@1 with a tolerance of 0 is the accuracy.
-
-    Raises:
-        ValueError: If the data have no places (use `PlacesDataModule`), or the model is no student.
     """
 
-    def make_metrics(self, prefix: str) -> MetricCollection:
-        """Those of a classifier, and recall@N for every N below the number of places."""
-        metrics, cfg = super().make_metrics(prefix), getattr(self.model, "pretrained_cfg", {})
-        if "positions" not in cfg:
+    def check(self, model: Network, input_cfg: Mapping[str, Any]) -> None:
+        """Refuse data without places.
+
+        Raises:
+            ValueError: If the data have no positions.
+        """
+        if "positions" not in input_cfg:
             raise ValueError(
-                "PlacesModule trains a student on data of places. Use PlacesDataModule and a spiking model."
+                "Places: expected data with the positions of places, found none. Use PlacesDataModule, or a module for "
+                "classes."
             )
-        for top in AT:
-            if top < self.num_classes:
-                metrics.add_metrics({f"recall_at_{top}": PlaceRecall(top, cfg["positions"], cfg["tolerance"])})
-        return metrics
+
+    def metrics(self, num_classes: int, input_cfg: Mapping[str, Any]) -> dict[str, Metric]:
+        """See `Task`; recall@N for every N below the number of places."""
+        recall = {
+            f"recall_at_{top}": PlaceRecall(top, input_cfg["positions"], input_cfg["tolerance"])
+            for top in TOP
+            if top < num_classes
+        }
+        return super().metrics(num_classes, input_cfg) | recall

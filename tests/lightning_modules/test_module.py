@@ -7,7 +7,8 @@ import zoo
 from datamodules.spoken_digits import SpokenDigitsDataModule
 from datamodules.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule, DistillationModule
-from lightning_modules.module import ClassifierModule, make_network
+from lightning_modules.module import ClassifierModule
+from lightning_modules.networks import make_network
 from lightning_modules.objectives import BKD, CrossEntropy, FeatureMSE, LogitKD, PerStep
 from zoo.neurons import LIF
 

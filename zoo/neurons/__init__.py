@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import by_name, check_arguments
 from .activation import QCFS, Activation, ReLU, has_activations
 from .adlif import AdLIF
-from .base import Neuron, Stateful, carry_state, override_surrogate, stateful_layers
+from .base import Neuron, Stateful, carry_state, check_steppable, override_surrogate, stateful_layers
 from .cuba import CuBa
 from .integer import Integer
 from .integrate_and_fire import IF
@@ -50,6 +50,7 @@ __all__ = [
     "UnitIF",
     "UnitLIF",
     "carry_state",
+    "check_steppable",
     "has_activations",
     "make_neuron",
     "make_surrogate",

@@ -127,6 +127,20 @@ def stateful_layers(model: nn.Module) -> list[Stateful]:
     return [module for module in model.modules() if isinstance(module, Stateful)]
 
 
+def check_steppable(model: nn.Module) -> None:
+    """Refuse a model that cannot be run step by step.
+
+    Raises:
+        ValueError: If a layer of the model needs whole sequences (`zoo.layers.delayed_linear`).
+    """
+    for name, module in model.named_modules():
+        if getattr(module, "needs_whole_sequence", False):
+            raise ValueError(
+                f"{name or 'The model'} ({type(module).__name__}) needs whole sequences and cannot be run step by "
+                "step. Use neither sltt nor early exit with this model."
+            )
+
+
 @contextmanager
 def carry_state(model: nn.Module) -> Iterator[None]:
     """Let the neurons and readouts of a model go on where the last call left them, inside this block.
@@ -145,12 +159,7 @@ def carry_state(model: nn.Module) -> Iterator[None]:
         ...     torch.cat([neuron(step[None]) for step in x]).flatten().tolist()
         [0.0, 1.0, 0.0]
     """
-    for name, module in model.named_modules():
-        if getattr(module, "needs_whole_sequence", False):
-            raise ValueError(
-                f"{name or 'The model'} ({type(module).__name__}) needs whole sequences and cannot be run step by "
-                "step. Use neither sltt nor early exit with this model."
-            )
+    check_steppable(model)
     layers = stateful_layers(model)
     try:
         for layer in layers:

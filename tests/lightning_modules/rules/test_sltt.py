@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import zoo
-from lightning_modules import ClassificationModule, DistillationModule
+from lightning_modules import ClassificationModule, DistillationModule, LanguageModule, PlacesModule
 from lightning_modules.objectives import TET, CrossEntropy, LogitKD, PerStep
 from lightning_modules.rules.sltt import SLTT
 from zoo.model import read
@@ -57,7 +57,7 @@ def gradients(module):
 def learn(module, x, target, factor=1.0):
     module.zero_grad()
     module.log_dict = lambda *_, **__: None
-    return module.sltt.learn(module, x, target, factor)
+    return module.rule.learn(module, x, target, factor)
 
 
 def test_equals_the_unrolled_graph_with_cut_potentials(make):
@@ -71,7 +71,7 @@ def test_equals_the_unrolled_graph_with_cut_potentials(make):
     with carry_state(module.model):
         steps = torch.cat([read(module.model, x).logits for _ in range(4)])
     (2 * torch.stack([nn.functional.cross_entropy(z, target) for z in steps]).mean()).backward()
-    torch.testing.assert_close(logits, steps.mean(0))
+    torch.testing.assert_close(logits, steps)
     for name, expected in gradients(module).items():
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-6)
 
@@ -173,7 +173,7 @@ def test_accumulated_batches_are_averaged(make):
     x, target = batch(module)
     learn(module, x, target, factor=0.5)
     half = gradients(module)
-    module.sltt.learn(module, x, target, 0.5)
+    module.rule.learn(module, x, target, 0.5)
     for name, grad in gradients(module).items():
         torch.testing.assert_close(grad, 2 * half[name], rtol=1e-3, atol=1e-6)
 
@@ -207,9 +207,9 @@ both = []
 for rank in range(2):
     alone = copy.deepcopy(module)
     sequence, target = x[rank::2].transpose(0, 1), y[rank::2]
-    if alone.sltt:
+    if isinstance(alone.rule, SLTT):
         alone.log_dict = lambda *_, **__: None
-        alone.sltt.learn(alone, sequence, target, 1.0)
+        alone.rule.learn(alone, sequence, target, 1.0)
     else:
         logits = alone.model.forward_sequence(sequence)
         torch.stack([torch.nn.functional.cross_entropy(z, target) for z in logits]).mean().backward()
@@ -277,3 +277,40 @@ def test_what_it_refuses(make, data_args, adam):
     with pytest.raises(ValueError, match="Gradient checkpointing"):
         learn(module, *batch(module))
     assert zoo.spiking_neurons(module.model)
+
+
+def test_its_check_draws_no_random_number(make):
+    """A student is the same with and without SLTT, and so is what is drawn after it."""
+    found = []
+    for rule in ({}, {"k": 2}):
+        torch.manual_seed(0)
+        make(**rule)
+        found.append(torch.rand(3))
+    assert torch.equal(*found)
+
+
+def test_places_are_learned_step_by_step(data_args, adam, trainer, blobs):
+    cfg = data_args["input_cfg"] | {"positions": [[0.0, 0.0], [9.0, 0.0], [18.0, 0.0]], "tolerance": 10.0}
+    module = PlacesModule("spiking_vgg_tiny", adam, 3, 1, cfg, {"num_steps": 2}, objectives=[TET()], sltt=SLTT())
+    run = trainer(max_epochs=1)
+    run.fit(module, blobs)
+    assert "test/recall_at_1" in run.test(module, blobs, verbose=False)[0]
+
+
+def test_a_text_is_learned_token_by_token(adam):
+    """One graph over all tokens, the state detached from token to token, against the rule."""
+    cfg = {"input_size": (256, 6, 1), "mean": (0.0,), "std": (1.0,), "sequence_ndim": 2}
+    args = {"depth": 1, "dim": 16, "drop_rate": 0.0}
+    module = LanguageModule("spikegpt_tiny", adam, 256, 256, cfg, args, sltt=SLTT())
+    module.log_dict = lambda *_, **__: None
+    text = torch.randint(256, (7, 3))
+    with pytest.warns(UserWarning, match="leaves out every gradient"):
+        logits = module.rule.learn(module, text[:-1], text[1:], 1.0)
+    found = gradients(module)
+    module.zero_grad()
+    with carry_state(module.model):
+        steps = torch.cat([read(module.model, text[t : t + 1]).logits for t in range(6)])
+    module.objectives["NextToken"](zoo.model.Outputs(steps), None, text[1:]).backward()
+    torch.testing.assert_close(logits, steps)
+    for name, expected in gradients(module).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-6)

@@ -4,11 +4,13 @@ import math
 import pytest
 import torch
 
+import zoo
 from datamodules.text import TextDataModule
-from lightning_modules import ClassificationModule, LanguageModule
+from lightning_modules import ClassificationModule, DistillationModule, LanguageModule
 from lightning_modules.callbacks import EnergyMonitor, Plots, PredictionWriter
-from lightning_modules.objectives import LogitKD
-from lightning_modules.tasks.tokens import Bits
+from lightning_modules.objectives import LogitKD, NextToken
+from lightning_modules.tasks.tokens import Tokens
+from zoo.model import read
 
 SONG = "".join(f"{n} green bottles hanging on the wall, and if one should fall, {n - 1}.\n" for n in range(30, 0, -1))
 
@@ -71,14 +73,6 @@ def test_predictions_repeat_with_their_seed(text, text_args, adam, trainer, tmp_
     assert found[0] == found[1] != found[2]
 
 
-def test_bits_of_unequal_batches_are_the_mean_over_tokens():
-    metric, logits, target = Bits(), torch.randn(10, 7), torch.randint(7, (10,))
-    for part in (slice(0, 7), slice(7, 10)):
-        metric.update(logits[part], target[part])
-    expected = -logits.double().softmax(-1)[range(10), target].log2().mean().item()
-    assert metric.compute().item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_byte_pairs_are_compared_per_byte(text, adam, trainer, tmp_path):
     data = TextDataModule(str(text.root), tokenizer="bpe:280", length=16, batch_size=8, prompts=["7 green bot"])
     args = {"num_classes": data.num_classes, "in_chans": data.in_chans, "input_cfg": data.input_cfg}
@@ -103,7 +97,7 @@ def test_data_and_model_are_compared(text_args, data_args, adam):
         make(data_args, adam)
     with pytest.raises(ValueError, match=r"delay_mlp_tiny takes spike trains .* are tokens \[T, N\]"):
         ClassificationModule(model="delay_mlp_tiny", optimizer=adam, **text_args)
-    with pytest.raises(ValueError, match=r"spiking_vgg_tiny is no language model"):
+    with pytest.raises(ValueError, match=r"expected a language model .* found SpikingVGG"):
         make(data_args, adam, model="spiking_vgg_tiny")
 
 
@@ -119,3 +113,30 @@ def test_data_and_model_are_compared(text_args, data_args, adam):
 def test_what_it_refuses(text_args, adam, changes, message):
     with pytest.raises(ValueError, match=message):
         make(text_args, adam, **changes)
+
+
+def test_a_language_model_is_distilled(text, text_args, adam, trainer, tmp_path):
+    larger = zoo.create_model("spikegpt_tiny", depth=2, dim=32)
+    zoo.publish(larger, tmp_path / "spikegpt_tiny.song", golden_input=torch.randint(256, (32, 2)))
+    module = DistillationModule(
+        "spikegpt_tiny",
+        f"local-dir:{tmp_path}/spikegpt_tiny.song",
+        [NextToken(), LogitKD()],
+        adam,
+        student_args={"depth": 1, "dim": 16},
+        task=Tokens(num_tokens=4),
+        **text_args,
+    )
+    run = trainer(max_epochs=1)
+    run.fit(module, text)
+    results = run.test(module, text, verbose=False)[0]
+    assert {"test/bits", "test/agreement", "test/teacher_acc", "test/LogitKD"} <= set(results)
+    assert run.predict(module, text)[0].shape == (4, 1)
+    x, y = next(iter(text.test_dataloader()))
+    teacher = larger.eval().forward_sequence(x)
+    ours = module.eval().model.forward_sequence(x)
+    expected = torch.nn.functional.kl_div(
+        (ours / 4).log_softmax(-1).flatten(0, 1), (teacher / 4).softmax(-1).flatten(0, 1), reduction="batchmean"
+    )
+    found = LogitKD()(read(module.model, x), module.read_teacher(x), y)
+    torch.testing.assert_close(found, 16 * expected)

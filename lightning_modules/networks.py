@@ -1,0 +1,229 @@
+"""The networks of a module, made for the data: the one that is trained, and its teacher."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+import zoo
+from zoo.model import SEQUENCES, Network, SpikingModel
+from zoo.neurons import has_activations
+from zoo.teacher import Frames, LogitsModel, StillModel
+
+
+def make_network(
+    model: str | nn.Module,
+    model_args: Mapping[str, Any] | None,
+    pretrained: bool,
+    num_classes: int | None,
+    in_chans: int | None,
+    input_cfg: Mapping[str, Any] | None,
+    input_size: int | None = None,
+    frames: Frames = "mean",
+) -> Network:
+    """A network for the data: a student as it is, any other model read as a sequence.
+
+    Args:
+        model: A name, see `zoo.create_model`, or a module, which is used as it is.
+        model_args: Further arguments of the architecture.
+        pretrained: Whether to start from published weights.
+        num_classes: Classes of the data; None for those of the model.
+        in_chans: Channels of the data; None for those of the model.
+        input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names"; "sequence_ndim" (5 if it is
+            missing); of spike trains also "dt"; "num_steps", if the data are sequences that all have as many. None if
+            the data come as the model takes them.
+        input_size: Side in pixels that a non-spiking network sees; default: that of the data, or the native one of
+            pretrained weights.
+        frames: What a non-spiking network reads of a sequence; see `StillModel`.
+
+    Raises:
+        ValueError: If the name or an argument is unknown, the network cannot take the data, or it is an ANN twin that
+            would do the same at several steps.
+    """
+    if isinstance(model, nn.Module):
+        return given_network(model, model_args, pretrained, num_classes, in_chans, input_cfg, frames)
+    network = zoo.create_model(
+        model, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **(model_args or {})
+    )
+    if input_cfg is not None:
+        check_input(model, network, input_cfg)
+    if isinstance(network, SpikingModel):
+        if input_size is not None:
+            raise ValueError(f"input_size is for non-spiking models; {model} takes the data as it is. Leave it out.")
+        return fit_student(model, network, input_cfg or {})
+    fit_statistics(network, pretrained, input_cfg, input_size)
+    return StillModel(network, native_cfg(network) if input_cfg is None else input_cfg, frames)
+
+
+def fit_student(name: str, model: SpikingModel, input_cfg: Mapping[str, Any]) -> SpikingModel:
+    """A student that carries the statistics of the data, with the steps of sequences.
+
+    Raises:
+        ValueError: If it is an ANN twin that would do the same at several steps.
+    """
+    if has_activations(model) and model.num_steps > 1 and "num_steps" not in input_cfg:
+        raise ValueError(
+            f"{name} with activations (an ANN twin) gives the same at every step: expected num_steps 1, found "
+            f"{model.num_steps}. Add num_steps: 1 to the arguments of the model."
+        )
+    model.pretrained_cfg.update(input_cfg)
+    model.num_steps = input_cfg.get("num_steps", model.num_steps)  # of sequences, whatever a still image is shown
+    return model
+
+
+def fit_statistics(
+    model: Network, pretrained: bool, input_cfg: Mapping[str, Any] | None, input_size: int | None
+) -> None:
+    """Write the statistics of the data into the cfg of a new timm model; those of pretrained weights stay."""
+    cfg = model.pretrained_cfg
+    cfg["label_names"] = (input_cfg or {}).get("label_names")
+    if not pretrained:
+        cfg.update(input_cfg or {})
+    elif input_cfg is not None and len(cfg["mean"]) != (chans := input_cfg["input_size"][0]):
+        for key in ("mean", "std"):  # timm summed the first weights over the channels
+            cfg[key] = (sum(cfg[key]) / len(cfg[key]),) * chans
+        cfg["input_size"] = (chans, *cfg["input_size"][1:])
+    if input_size is not None:
+        cfg["input_size"] = (cfg["input_size"][0], input_size, input_size)
+
+
+def given_network(
+    model: nn.Module,
+    model_args: Mapping[str, Any] | None,
+    pretrained: bool,
+    num_classes: int | None,
+    in_chans: int | None,
+    input_cfg: Mapping[str, Any] | None,
+    frames: Frames = "mean",
+) -> Network:
+    """A module as a network: a student as it is, a timm model or any other module of images as a `StillModel`.
+
+    Raises:
+        ValueError: If arguments for a model that is still to be made are given, or the classes differ.
+    """
+    kind = type(model).__name__
+    if model_args or pretrained:
+        raise ValueError(f"Expected a name, to which arguments and pretrained apply, found a {kind}. Leave them out.")
+    network: Any = model
+    if not hasattr(model, "forward_intermediates") or not hasattr(model, "forward_head"):
+        if num_classes is None:
+            raise ValueError(f"num_classes: expected an integer, because a {kind} states none, found None. Add it.")
+        network = LogitsModel(model, num_classes, in_chans or 1 if input_cfg is None else input_cfg["input_size"][0])
+        input_cfg = None  # no statistics of its own to bring the data to
+    if num_classes is not None and network.num_classes != num_classes:
+        raise ValueError(
+            f"Expected a model of {num_classes} classes, as the data have, found a {kind} of {network.num_classes}. "
+            f"Call reset_classifier({num_classes}) on it."
+        )
+    if input_cfg is not None:
+        check_input(kind, network, input_cfg)
+    if not isinstance(network, SpikingModel):
+        return StillModel(network, input_cfg, frames)
+    if not hasattr(network, "pretrained_cfg"):
+        network.pretrained_cfg = {}
+    return fit_student(kind, network, input_cfg or {})
+
+
+def load_teacher(teacher: str | nn.Module) -> Network:
+    """A teacher by its name; a module as it is."""
+    return zoo.create_model(teacher, pretrained=True) if isinstance(teacher, str) else teacher
+
+
+def make_teacher(
+    model: Network,
+    name: str | None,
+    num_classes: int | None,
+    in_chans: int | None,
+    input_cfg: Mapping[str, Any] | None,
+    frames: Frames = "mean",
+) -> Network:
+    """A frozen teacher for the data, in evaluation mode.
+
+    Args:
+        model: What `load_teacher` returned; it is frozen in place.
+        name: Its name; None for a module.
+        num_classes: Classes of the data; None for those of the model.
+        in_chans: Channels of the data; None for those of the model.
+        input_cfg: Statistics of the data; None if they come as the model takes them.
+        frames: What a non-spiking teacher reads of a sequence; see `StillModel`.
+
+    Raises:
+        ValueError: If its classes differ from those of the data, it cannot take the data, or its input statistics
+            differ and it cannot be adapted.
+    """
+    if name is None:
+        return freeze(given_network(model, None, False, num_classes, in_chans, input_cfg, frames))
+    if num_classes is not None and model.num_classes != num_classes:
+        raise ValueError(
+            f"teacher: expected {num_classes} classes, as the data have, found {model.num_classes} in {name!r}. "
+            "Fine-tune it on the data first: `snnzoo fit` with ClassificationModule, then give the run directory."
+        )
+    if input_cfg is not None:
+        check_input(name, model, input_cfg)
+    if not isinstance(model, SpikingModel):
+        return freeze(StillModel(model, native_cfg(model) if input_cfg is None else input_cfg, frames))
+    if frames != "mean":
+        raise ValueError(f"teacher_frames is for non-spiking teachers; {name} reads every frame. Leave it out.")
+    if input_cfg is not None and tuple(model.pretrained_cfg["mean"]) != tuple(input_cfg["mean"]):
+        raise ValueError(
+            f"teacher: expected data normalised by mean {tuple(model.pretrained_cfg['mean'])}, on which {name!r} was "
+            f"trained, found {tuple(input_cfg['mean'])}. Normalise the data so, or choose another teacher."
+        )
+    return freeze(model)
+
+
+def freeze(network: Network) -> Network:
+    """A network without gradients, in evaluation mode, in the layout that is fast."""
+    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+
+def native_cfg(model: Network) -> dict[str, Any]:
+    """The input that a model was made for, for data that come so, whatever their size: only the size is adapted."""
+    return {key: model.pretrained_cfg[key] for key in ("input_size", "mean", "std")}
+
+
+def inner(network: Network) -> Network:
+    """The network itself: of a `StillModel` the model that it reads."""
+    return network.model if isinstance(network, StillModel) else network
+
+
+def sequence_ndim(network: Network) -> int:
+    """Axes of a sequence that a network takes; a key of `zoo.model.SEQUENCES`."""
+    return network.sequence_ndim if isinstance(network, SpikingModel) else 5
+
+
+def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None:
+    """Refuse data that a model cannot take, before training.
+
+    Raises:
+        ValueError: If the data are no such sequences, the images are too small or of another size than a student takes,
+            or the steps of model and data are not equally long.
+    """
+    _, height, width = input_cfg["input_size"]
+    takes, found = sequence_ndim(model), input_cfg.get("sequence_ndim", 5)
+    if takes != found:
+        raise ValueError(
+            f"{name} takes {SEQUENCES[takes]}, but the data are {SEQUENCES[found]}. Choose other data or another model."
+        )
+    if not isinstance(model, SpikingModel):
+        return
+    if model.img_size and model.img_size != (height, width):
+        fixed = model.img_size
+        raise ValueError(
+            f"{name} was made for images of {fixed[0]}x{fixed[1]} pixels, but the data has {height}x{width}. Set "
+            f"model_args: {{img_size: [{height}, {width}]}}, or resize the images."
+        )
+    smallest = getattr(model, "pretrained_cfg", {}).get("min_input_size") or (0, 0, 0)
+    if height < smallest[1] or width < smallest[2]:
+        raise ValueError(
+            f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has {height}x{width}. "
+            "Choose a student for smaller images (`snnzoo info NAME` shows its smallest), or larger images."
+        )
+    theirs = input_cfg.get("dt")
+    if model.dt and theirs and not math.isclose(model.dt, theirs):
+        raise ValueError(
+            f"dt of {name} is {model.dt:g} ms, and that of the data {theirs:g} ms. Set both alike: model_args: "
+            f"{{dt: {theirs:g}}}, or data: {{dt: {model.dt:g}}}."
+        )
