@@ -9,8 +9,9 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms import v2
 
 import datamodules
-from datamodules import BaseDataModule, event_augmentation
+from datamodules import BaseDataModule
 from datamodules.base import usable_cores
+from datamodules.events.augmentation import all as event_augmentation
 
 
 class Toy(BaseDataModule):

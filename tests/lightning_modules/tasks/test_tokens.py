@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from datamodules.text import TextDataModule
+from datamodules.text.corpus import TextDataModule
 from lightning_modules import ClassificationModule, LanguageModule
 from lightning_modules.callbacks import EnergyMonitor, Plots, PredictionWriter
 from lightning_modules.objectives import LogitKD
