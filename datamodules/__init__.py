@@ -20,7 +20,7 @@ from .events.frames import Representation
 from .images.transforms import ImageAugmentation
 
 PUBLIC = (BaseDataModule, Representation, EventTransform, EventCamera, ImageAugmentation)
-OLD_FILES = {"event_augmentation", "event_camera", "event_clouds", "event_filters", "frames", "image_augmentation"}
+OLD_FILES = {"event_augmentation", "event_clouds", "event_filters", "frames", "image_augmentation"}
 
 __all__ = ["BaseDataModule"]
 

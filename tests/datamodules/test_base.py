@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 import datamodules
 from datamodules import BaseDataModule
 from datamodules.base import usable_cores
-from datamodules.events.augmentation import all as event_augmentation
+from datamodules.events.augmentation.space import Flip
 
 
 class Toy(BaseDataModule):
@@ -120,7 +120,7 @@ def test_augmentation_replaces_that_of_the_data_set():
     [
         (v2.RandomCrop(4), r"images \(1, 2, 8, 8\) to images of the same shape, found RandomCrop, .* \(1, 2, 4, 4\)"),
         (v2.RandomCrop(12), r"images \(1, 2, 8, 8\) .* found RandomCrop, which fails: Required crop size"),
-        (event_augmentation.Flip(), r"images \(1, 2, 8, 8\) .* found Flip, which fails: .*sensor"),
+        (Flip(), r"images \(1, 2, 8, 8\) .* found Flip, which fails: .*sensor"),
     ],
 )
 def test_augmentation_of_another_shape_or_of_events_is_refused_before_training(part, message):

@@ -93,9 +93,7 @@ def test_files_without_folders_and_text_without_classes(recorded_classes, tmp_pa
 
 
 def test_no_such_data_set():
-    with pytest.raises(
-        ValueError, match="cifar11: expected a DataModule, a recipe .* Did you mean .cifar10"
-    ):
+    with pytest.raises(ValueError, match="cifar11: expected a DataModule, a recipe .* Did you mean .cifar10"):
         find("cifar11")
 
 

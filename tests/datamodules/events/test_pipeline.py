@@ -1,19 +1,15 @@
 """From recordings on disk to batches: what is read, cut, cached, augmented and left out."""
 
-import sys
-from importlib import import_module
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from datamodules.cache import Cache, code_of
 from datamodules.errors import DataError
 from datamodules.events.arrays import Events
 from datamodules.events.frames import Frames
 from datamodules.events.pipeline import EventDataModule
-from datamodules.events.recordings import EventSample, between, described, recording_stats, scaled
+from datamodules.events.recordings import EventSample
 
 
 def recording(seed, n=200, size=(16, 12), duration=100_000):
@@ -258,52 +254,3 @@ def test_augmentation_is_for_training_and_differs_by_epoch(root):
 def test_arguments_out_of_range(root, arguments, message):
     with pytest.raises(ValueError, match=message):
         ready(root, **arguments).val_dataloader()
-
-
-def test_facts_are_read_once(tmp_path, root):
-    cache = Cache(tmp_path / "cache", 10**6)
-    sample = EventSample(root / "train/0.npy", 0)
-    array = recording(0)
-    seen = []
-
-    def reader(sample):
-        seen.append(sample)
-        return events_of(array)
-
-    for _ in range(2):
-        found = recording_stats(sample, reader, cache)
-        assert found == (
-            200,
-            array[:, 3].sum(),
-            array[-1, 0] - array[0, 0],
-            array[:, 1].max() + 1,
-            array[:, 2].max() + 1,
-        )
-    assert len(seen) == 1
-
-
-def test_between_and_scaled():
-    events = events_of(np.array([[5, 0, 0, 1], [1, 7, 3, 0], [9, 15, 11, 1]]))
-    assert between(events, 5, 9).t.tolist() == [5]
-    assert between(events, None, 5).t.tolist() == [1]
-    assert between(events, None, None) is events
-    small = scaled(events, (16, 12, 2), (4, 3, 2))
-    assert (small.x.tolist(), small.y.tolist(), small.sensor_size) == ([0, 1, 3], [0, 0, 2], (4, 3, 2))
-
-
-def test_descriptions_tell_parts_apart():
-    nested = [nn.Sequential(Halve(2)), nn.Sequential(Halve(3))]
-    parts = [Frames(4), Frames(5), Halve(2), Halve(3), *nested, Late(), between, scaled, None, (1, 2)]
-    assert len({str(described(part)) for part in parts}) == len(parts)
-    assert described(Halve(2)) == described(Halve(2))
-
-
-def test_the_code_of_a_filter_of_the_users_own_counts(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    found = []
-    for kept in ("events[::2]", "events[::3]"):
-        (tmp_path / "my_filters.py").write_text(f"def thin(events):\n    return {kept}\n")
-        monkeypatch.delitem(sys.modules, "my_filters", raising=False)
-        code_of.cache_clear()  # a new process
-        found.append(described(import_module("my_filters").thin))
-    assert found[0] != found[1]

@@ -11,7 +11,7 @@ import torch
 
 import datamodules
 from datamodules.errors import DataError
-from datamodules.events.arrays import published as published_events
+from datamodules.events import published as published_events
 from datamodules.events.cifar10_dvs import CLASSES as CIFAR10
 from datamodules.events.frames import Frames
 from datamodules.events.ncaltech101 import CLASSES as CALTECH

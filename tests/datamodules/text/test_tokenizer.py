@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from datamodules.text.corpus import tokenizer
+from datamodules.text import tokenizer
 from datamodules.text.tokenizer import BYTE_OF, make_tokenizer, pieces
 
 SONG = (
