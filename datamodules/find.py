@@ -65,7 +65,7 @@ def settings_of(name: str) -> dict[str, Any]:
 
 def module_names() -> list[str]:
     """The DataModules of this package."""
-    found: list[type[BaseDataModule]] = [BaseDataModule]
+    found: list[type[Any]] = [BaseDataModule]
     for module in found:  # grows while it is read
         found += [kind for kind in module.__subclasses__() if kind not in found]
     ours = [module for module in found if module.__module__.startswith("datamodules.") and not isabstract(module)]

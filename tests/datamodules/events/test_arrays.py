@@ -1,13 +1,9 @@
-import pickle
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.errors import DataError
 from datamodules.events.arrays import Events
-from datamodules.events.compiled import compiled
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, np.uint64, np.float32, np.float64])
@@ -57,20 +53,3 @@ def test_a_part():
     for chosen, expected in ((slice(1, None), [1, 2]), (events.p == 1, [3, 2]), ([2, 0], [2, 3])):
         assert events[chosen].t.tolist() == expected
         assert events[chosen].sensor_size == (3, 3, 2)
-
-
-@pytest.mark.parametrize(("offset", "text"), [(None, "a.bin: too short"), (7, "a.bin at byte 7: too short")])
-def test_an_error_crosses_processes(offset, text):
-    error = pickle.loads(pickle.dumps(DataError("a.bin", "too short", offset)))
-    assert (str(error), error.file.name, error.offset) == (text, "a.bin", offset)
-
-
-def test_a_compiled_kernel_computes_what_it_says():
-    @compiled
-    def total(values):
-        result = 0
-        for value in values:
-            result += value
-        return result
-
-    assert total(np.arange(10)) == 45
