@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from datamodules.overview import Split
+    from datamodules.survey import Split
     from zoo.energy import Measurement
 
 RUN_COMMANDS = {
@@ -209,7 +209,8 @@ def data(
     """
     from rich.console import Console
 
-    from datamodules.overview import draw, find, survey
+    from datamodules.find import find
+    from datamodules.survey import survey
 
     module = find(name, root, options)
     module.prepare_data()
@@ -218,6 +219,8 @@ def data(
     for table in data_tables(name, module, survey(module)):
         console.print(table)
     if show:
+        from commands.data_figure import draw
+
         draw(module, Path(output))
         console.print(f"Picture: {output}", highlight=False, soft_wrap=True)
 
@@ -285,7 +288,7 @@ def finetune(
         registry: Directory of published checkpoints.
     """
     import zoo
-    from datamodules.overview import folder_kind
+    from datamodules.find import folder_kind
 
     if data is None:
         raise ValueError("finetune needs --data FOLDER, with one sub-folder of images or recordings per class.")

@@ -28,10 +28,10 @@ import tonic.functional as tonic
 import torch
 
 from commands.memory import keep_memory
-from datamodules.disk_cache import Cache
-from datamodules.event_filters import Denoise, Refractory
-from datamodules.events import Events
-from datamodules.frames import Frames, TimeSurface, VoxelGrid
+from datamodules.cache import Cache
+from datamodules.events.arrays import Events
+from datamodules.events.filters import Denoise, Refractory
+from datamodules.events.frames import Frames, TimeSurface, VoxelGrid
 
 W, H, P, T = SENSOR = (128, 128, 2, 16)
 SIZES = (20_000, 300_000, 1_000_000)

@@ -20,7 +20,7 @@ import yaml
 
 import zoo
 from datamodules import BaseDataModule
-from datamodules.overview import find
+from datamodules.find import find
 
 
 def made(recipe: Path, args: argparse.Namespace, cache: str, workers: int) -> BaseDataModule:

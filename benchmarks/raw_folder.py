@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from expelliarmus import Wizard
 
-from datamodules.event_files import read_events
+from datamodules.events.readers.formats import read_events
 
 FIELDS = np.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1")])
 

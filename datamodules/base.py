@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from .image_augmentation import without_shifts
+from .images.transforms import without_shifts
 from .loading import Batch, EpochSampler, Sample, SeededDataset, TrainLoader, batches_done, collate
 from .splits import check_fraction
 

@@ -36,7 +36,7 @@ def seeds():
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """Samples are cached where the test's files are, not among the user's."""
-    monkeypatch.setattr("datamodules.disk_cache.home", lambda: tmp_path_factory.getbasetemp() / "cache")
+    monkeypatch.setattr("datamodules.cache.home", lambda: tmp_path_factory.getbasetemp() / "cache")
 
 
 @pytest.fixture(autouse=True)

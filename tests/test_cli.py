@@ -221,7 +221,7 @@ def test_data_downloads_what_is_missing(tmp_path, capsys, monkeypatch):
     def fetch(data):
         raise OSError("no network here")
 
-    monkeypatch.setattr("datamodules.nmnist.NMNISTDataModule.fetch", fetch)
+    monkeypatch.setattr("datamodules.events.nmnist.NMNISTDataModule.fetch", fetch)
     assert "no network here" in fails(["data", "nmnist", "--root", str(tmp_path)], capsys)
 
 

@@ -13,8 +13,8 @@ from scipy.io import savemat
 
 import zoo
 from cli import main
-from datamodules.speech_commands import WORDS
-from datamodules.spoken_digits import SPEAKERS
+from datamodules.sound.speech_commands import WORDS
+from datamodules.sound.spoken_digits import SPEAKERS
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs").glob("*/*.yaml"))

@@ -74,3 +74,20 @@ def record():
         return np.stack([t, x, y, p], 1)
 
     return write
+
+
+def write_classes(folder):
+    """Classes a and b of 6 and 10 recordings; number n has n + 1 events, one of them ON, over 2 n ms."""
+    for name, count in (("a", 6), ("b", 10)):
+        (folder / name).mkdir(parents=True)
+        for n in range(count):
+            t = np.linspace(0, 2000 * n, n + 1).round()
+            zero = np.zeros(n + 1)
+            np.save(folder / name / f"{n}.npy", np.stack([t, zero + 7, zero + 5, np.arange(n + 1) == 0], 1))
+    return folder
+
+
+@pytest.fixture
+def recorded_classes(tmp_path):
+    """A folder of `write_classes`."""
+    return write_classes(tmp_path / "data")

@@ -3,7 +3,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from datamodules import BaseDataModule
-from datamodules.yin_yang import YinYangDataModule
+from datamodules.spikes.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import Plots, PredictionWriter
 from lightning_modules.objectives import TET, CrossEntropy, LogitKD

@@ -4,8 +4,8 @@ import pytest
 from torch import nn
 
 import zoo
-from datamodules.spoken_digits import SpokenDigitsDataModule
-from datamodules.yin_yang import YinYangDataModule
+from datamodules.sound.spoken_digits import SpokenDigitsDataModule
+from datamodules.spikes.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule, DistillationModule
 from lightning_modules.module import ClassifierModule
 from lightning_modules.networks import make_network

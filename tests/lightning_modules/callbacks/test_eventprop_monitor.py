@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from datamodules.yin_yang import YinYangDataModule
+from datamodules.spikes.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import EventPropMonitor
 from lightning_modules.objectives import CrossEntropy

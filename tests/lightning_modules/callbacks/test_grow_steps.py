@@ -174,7 +174,7 @@ def test_a_refused_fit_leaves_the_run_as_it_was(tmp_path, capsys):
 
 
 def test_spike_trains_are_refused(trainer, adam):
-    from datamodules.yin_yang import YinYangDataModule
+    from datamodules.spikes.yin_yang import YinYangDataModule
 
     points = YinYangDataModule(batch_size=16, dt=2.0, train_size=64)
     args = {"num_classes": 3, "in_chans": 5, "input_cfg": points.input_cfg}

@@ -3,7 +3,7 @@ import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.yin_yang import YinYangDataModule
+from datamodules.spikes.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import LastCheckpoint, ReviveSilent
 from lightning_modules.objectives import CrossEntropy

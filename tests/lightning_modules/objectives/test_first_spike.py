@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from datamodules.yin_yang import YinYangDataModule
+from datamodules.spikes.yin_yang import YinYangDataModule
 from lightning_modules import ClassificationModule
 from lightning_modules.objectives import FirstSpike
 from zoo.model import Outputs

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import zoo
-from datamodules.text import TextDataModule
+from datamodules.text.corpus import TextDataModule
 from lightning_modules import ClassificationModule, DistillationModule, LanguageModule
 from lightning_modules.callbacks import EnergyMonitor, Plots, PredictionWriter
 from lightning_modules.objectives import LogitKD, NextToken

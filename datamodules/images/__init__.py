@@ -1,0 +1,1 @@
+"""Datasets of images: x [T=1, N, C, H, W]."""

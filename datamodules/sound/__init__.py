@@ -1,0 +1,1 @@
+"""Datasets of sound: x [T, N, F]."""

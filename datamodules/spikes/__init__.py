@@ -1,0 +1,1 @@
+"""Datasets of spike trains: x [T, N, F]."""

@@ -1,0 +1,1 @@
+"""Datasets of text: x [T, N] of tokens."""
