@@ -6,7 +6,7 @@ from inspect import Parameter, getdoc, signature
 from itertools import zip_longest
 from typing import Any, NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ArgumentParser
 
 # jsonargparse adds these lines to the reason: every field is a union with None, and the value is the whole recipe.
 BESIDES = re.compile(
@@ -58,7 +58,7 @@ def call(command: str, function: Callable[..., None], words: Sequence[str]) -> N
         return
     parser = Parser(prog=f"snnzoo {command}", description=(getdoc(function) or "").partition("\nArgs:")[0])
     if "config" not in parameters:
-        parser.add_argument("--config", action=ActionConfigFile, help="Path to a configuration file.")
+        parser.add_argument("--config", action="config", help="Path to a configuration file.")
     parser.add_function_arguments(function, as_group=False, as_positional=True, fail_untyped=True, sub_configs=True)
     switches = [f"--{name}" for name, parameter in parameters.items() if parameter.annotation is bool]
     words = expand_switches(words, switches)

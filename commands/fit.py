@@ -86,4 +86,4 @@ def parse_recipe(options: Sequence[str]) -> dict[str, Any]:
     check_recipes(options)
     from .run import RecipeCLI
 
-    return RecipeCLI(["fit", *options]).recipe
+    return RecipeCLI(["fit", *options]).parsed

@@ -2,7 +2,6 @@
 
 import copy
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +32,7 @@ CHOOSE = "a ladder takes num_steps down: choose a spiking student of images (`sn
 class RungCLI(RunCLI):
     """A run of a ladder: it refuses what this rung or one further down could not do, before it begins."""
 
-    def __init__(self, plan: Ladder, args: Mapping[str, Any]) -> None:
+    def __init__(self, plan: Ladder, args: dict[str, Any]) -> None:
         self.plan = plan
         super().__init__(args)
 
@@ -119,8 +118,8 @@ def refuse_distillation(module: ClassifierModule) -> None:
     """
     if getattr(module, "freeze_backbone", False):
         raise ValueError(
-            "--kd true and freeze_backbone: true exclude each other: DistillationModule trains the whole student. "
-            "Leave one of them out."
+            "--kd true and freeze_backbone: true are mutually exclusive, because DistillationModule trains the whole "
+            "student. Leave one of them out."
         )
     if isinstance(module, DistillationModule):
         objectives = cast(list[Objective], list(module.objectives.values()))
@@ -222,7 +221,7 @@ def recalibrate(previous: Path, run: Path, steps: int) -> Path:
 
 
 def refuse_silence(results: dict[str, Any], steps: int, min_rate: float) -> None:
-    """Stop before a rung is trained in which spikes vanish: what does not fire does not learn.
+    """Stop before the training of a rung whose spikes vanish, because a layer that does not fire gets no gradient.
 
     Raises:
         ValueError: If a layer fires below `min_rate`.

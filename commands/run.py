@@ -10,7 +10,7 @@ RUN/plots/, results.json        pictures and numbers of the test
 import logging
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class RunCLI(LightningCLI):
         args: The words of a command line, or what `call_of` returns.
     """
 
-    def __init__(self, args: Sequence[str] | Mapping[str, Any]) -> None:
+    def __init__(self, args: list[str] | dict[str, Any]) -> None:
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements, no list of devices
         for message in NOISE:
             warnings.filterwarnings("ignore", message=message)
@@ -98,8 +98,8 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse exactly `args`; Lightning would warn that `sys.argv` is ignored."""
-        if isinstance(args, Mapping):
-            self.config = parser.parse_object(dict(args))
+        if isinstance(args, dict):
+            self.config = parser.parse_object(args)
         else:
             self.config = parser.parse_args(expand_switches(args, switches()))
 
@@ -249,18 +249,18 @@ def refuse_to_train_over(config: Namespace) -> None:
     """Refuse a fit that would mix two runs in one directory.
 
     Raises:
-        ValueError: If a run shall be replaced and go on.
+        ValueError: If a run is to be replaced and to go on.
         FileExistsError: If there is a run, and the fit neither replaces it nor goes on from a checkpoint of it.
     """
     run, checkpoints = Path(config.run), Path(config.run, "checkpoints")
     if config.overwrite and config.ckpt_path:
         raise ValueError(
-            f"--overwrite true trains {run} anew, and --ckpt_path {config.ckpt_path} goes on from there. Leave one out."
+            f"--overwrite trains {run} anew, and --ckpt_path {config.ckpt_path} goes on from there. Leave one out."
         )
     own = config.ckpt_path and Path(config.ckpt_path).resolve().parent == checkpoints.resolve()
     if not own and not config.overwrite and any(checkpoints.glob("*.ckpt")):
         raise FileExistsError(
-            f"{run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
+            f"{run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite; "
             f"or keep it and choose another directory: --run DIR."
         )
 
@@ -278,12 +278,12 @@ class RecipeCLI(RunCLI):
     """A command line of `snnzoo fit` that is parsed and not carried out.
 
     Attributes:
-        recipe: The recipe with the options of the command line, as a fit would record it.
+        parsed: The recipe with the options of the command line, as a fit would record it.
     """
 
     def before_instantiate_classes(self) -> None:
         """Keep the recipe."""
-        self.recipe: dict[str, Any] = yaml.safe_load(recipe_of(self._parser("fit"), self.config.fit))
+        self.parsed: dict[str, Any] = yaml.safe_load(recipe_of(self._parser("fit"), self.config.fit))
 
     def instantiate_classes(self) -> None:
         """Make nothing."""
