@@ -91,7 +91,7 @@ def past_of(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If the recipe is nowhere, or the checkpoint has no state of an optimiser.
     """
     past = dict(checkpoint.get("run", {}))
-    recipe = read_recipe(past["recipe"]) if "recipe" in past else recipe_beside(path)
+    recipe = recipe_from_yaml(past["recipe"]) if "recipe" in past else recipe_beside(path)
     if not recipe:
         raise ValueError(
             f"{path} cannot go on: expected a recipe in it, or the config.yaml of its run, found neither. "
@@ -114,10 +114,10 @@ def network_option(recipe: Mapping[str, Any]) -> str:
 def recipe_beside(path: Path) -> dict[str, Any]:
     """The recipe of the run that a checkpoint file lies in; empty if there is none."""
     file = run_file(path, "config.yaml")
-    return read_recipe(file.read_text(encoding="utf-8")) if file else {}
+    return recipe_from_yaml(file.read_text(encoding="utf-8")) if file else {}
 
 
-def read_recipe(text: str) -> dict[str, Any]:
+def recipe_from_yaml(text: str) -> dict[str, Any]:
     """A recipe from YAML; empty if it is none."""
     try:
         recipe = yaml.safe_load(text)
