@@ -63,8 +63,8 @@ def test_finetune_on_recordings(tmp_path, capsys):
 
 def test_clouds_are_not_scaled_to_their_number_of_points():
     frames, clouds = (zoo.create_model(name) for name in ("sew_dvs_tiny", "spikepoint_tiny"))
-    assert events_as("sew_dvs_tiny", frames, None) == {"size": list(frames.pretrained_cfg["input_size"][1:])}
-    assert events_as("spikepoint_tiny", clouds, None) == {}
+    assert events_as("sew_dvs_tiny", frames, {}) == {"size": list(frames.pretrained_cfg["input_size"][1:])}
+    assert events_as("spikepoint_tiny", clouds, {}) == {}
 
 
 @pytest.mark.parametrize("path", ["Frames", "datamodules.Frames", "datamodules.old.Frames"])
