@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from itertools import zip_longest
 from pathlib import Path
@@ -55,8 +55,9 @@ def info(name: str, registry: str | None = None) -> None:
     from rich.table import Table
 
     import zoo
+    from zoo.registry.sources import locate
 
-    model = zoo.create_model(name, pretrained=not is_architecture(name), registry=registry)
+    model = locate(name, registry).model()
     cfg = model.pretrained_cfg
     architecture = str(cfg["architecture"])
     table = Table("stage", "channels", "1/size", title=f"{name}: {type(model).__name__}")
@@ -132,32 +133,31 @@ def report(name: str, registry: str | None = None) -> None:
     from rich.console import Console
 
     import zoo
-    from zoo.energy import Measurement, measure
+    from zoo.energy import measure
     from zoo.model import to_sequence
-    from zoo.registry.hub import recorded_results
+    from zoo.registry.build import as_model_input
+    from zoo.registry.sources import Architecture, locate
 
-    architecture = is_architecture(name)
-    model = zoo.create_model(name, pretrained=not architecture, registry=registry)
-    golden = zoo.golden_input(name, model, registry=registry)
-    images = zoo.noise_input(model) if golden is None else golden
+    found = locate(name, registry)
+    model, golden = found.model(), found.golden_input()
+    images = zoo.noise_input(model) if golden is None else as_model_input(model, golden)
     console = Console()
     sequence = to_sequence(images, getattr(model, "sequence_ndim", 5))
     source = "noise" if golden is None else f"{sequence.shape[1]} golden samples"
     for table in report_tables(f"{name}, measured on {source}", measure(model, [images])):
         console.print(table)
     if golden is None:
-        why = "Untrained" if architecture else "Not tested yet"
+        why = "Untrained" if isinstance(found, Architecture) else "Not tested yet"
         console.print(f"{why} and measured on noise: only parameters and dense operations mean something.")
-    results = recorded_results(name, registry)
-    if "measurement" in results:
-        tested = Measurement.from_dict(results["measurement"])
+    results = found.results()
+    if tested := results.cost:
         console.print(
             f"The test measured {tested.energy_uj():.3f} µJ (effective) on {tested.num_samples} samples of the test "
             f"split; the tables above are of {source}.",
             highlight=False,
         )
-        if curve := results.get("early_exit"):
-            console.print(exit_table(curve, tested, still=len(sequence) == 1))
+        if results.early_exit:
+            console.print(exit_table(results.early_exit, tested, still=len(sequence) == 1))
 
 
 def draw(name: str, output: str | None = None, registry: str | None = None) -> None:
@@ -171,6 +171,7 @@ def draw(name: str, output: str | None = None, registry: str | None = None) -> N
     import torch
 
     import zoo
+    from zoo.registry.sources import locate
     from zoo.wiring import mermaid, page, wiring
 
     names = zoo.list_models(name) or [name]
@@ -180,7 +181,7 @@ def draw(name: str, output: str | None = None, registry: str | None = None) -> N
 
     def create(name: str) -> Any:
         torch.manual_seed(0)  # untrained weights are random, their picture is not
-        return zoo.create_model(name, pretrained=not is_architecture(name), registry=registry)
+        return locate(name, registry).model()
 
     text = page((name, create(name)) for name in names) if suffix == ".md" else mermaid(wiring(create(name)))
     if output:
@@ -321,9 +322,9 @@ def events_as(name: str, model: Any, registry: str | None) -> dict[str, Any]:
     """Recordings as a checkpoint knows them: size, and the representation of its recipe."""
     import json
 
-    from zoo.registry.hub import recorded_recipe
+    from zoo.registry.sources import locate
 
-    settings = recorded_recipe(name, registry).get("data", {}).get("init_args", {})
+    settings = locate(name, registry).recipe().get("data", {}).get("init_args", {})
     known = {"data.representation": json.dumps(settings["representation"])} if settings.get("representation") else {}
     clouds = getattr(model, "sequence_ndim", 5) == 4  # they have no pixels
     return known if clouds else {"data.size": list(model.pretrained_cfg["input_size"][1:]), **known}
@@ -405,7 +406,7 @@ def report_tables(name: str, cost: "Measurement") -> list["Table"]:
     return [totals, layers]
 
 
-def exit_table(curve: dict[str, list[dict[str, float]]], cost: "Measurement", still: bool) -> "Table":
+def exit_table(curve: Mapping[str, list[dict[str, float]]], cost: "Measurement", still: bool) -> "Table":
     """Accuracy, mean steps and energy of a student that stops when its score exceeds a threshold, one line for each.
 
     Args:
@@ -430,15 +431,6 @@ def exit_table(curve: dict[str, list[dict[str, float]]], cost: "Measurement", st
             table.add_row(score, *cells)
         table.add_section()
     return table
-
-
-def is_architecture(name: str) -> bool:
-    """Whether a name is that of an architecture without weights."""
-    import timm
-
-    import zoo  # noqa: F401  # registers the students
-
-    return timm.is_model(name) and "." not in name
 
 
 def overview() -> str:

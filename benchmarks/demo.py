@@ -5,7 +5,6 @@ without a teacher, tests all three, publishes, pulls and verifies the student, a
 classes. Everything lands in runs/demo; the same seed gives the same numbers.
 """
 
-import json
 import random
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from cli import main
 from zoo.energy import HOROWITZ_45NM
+from zoo.registry.results import read_results
 
 ROOT = Path("runs/demo")
 CONFIGS = Path(__file__).parent.parent / "configs/digits"
@@ -78,11 +78,11 @@ def summary(times: dict[str, float]) -> Table:
     for column in ("accuracy", "params", "rate", "MACs", "ACs", "µJ", "training"):
         table.add_column(column, justify="right", no_wrap=True)
     for model, seconds in times.items():
-        results = json.loads((ROOT / model / "results.json").read_text())
-        cost = results["measurement"]
+        results = read_results(ROOT / model)
+        cost = results.measurement
         table.add_row(
             model,
-            f"{results['metrics']['acc']:.2%}",
+            f"{results.accuracy:.2%}",
             f"{cost['parameters'] / 1e3:.0f} k",
             "-" if cost["firing_rate"] is None else f"{cost['firing_rate']:.3f}",
             f"{cost['macs'] / 1e6:.2f} M",

@@ -25,7 +25,6 @@ from rich.table import Table
 from torch import Tensor
 
 import zoo
-from lightning_modules.callbacks.energy_monitor import write_json
 from lightning_modules.classification import ClassificationModule
 from zoo.conversion import (
     STEPS_SHOWN,
@@ -38,8 +37,9 @@ from zoo.conversion import (
     convert_with_thresholds,
     layer_fits,
 )
-from zoo.registry.checkpoint import fingerprint, load_run, read_json, run_checkpoint, run_file
-from zoo.registry.hub import replace_directory
+from zoo.registry.files import fingerprint, read_json, replace_directory, write_json
+from zoo.registry.results import read_results
+from zoo.registry.runs import load_run, run_checkpoint, run_file
 
 from .run import readable
 
@@ -160,7 +160,7 @@ def source_recipe(run: str) -> dict[str, Any]:
 def twin_teacher(run: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Name, architecture and licence of the teacher of a twin; of an untested twin the name only; empty without one."""
     file, name = run_file(run, "results.json"), (recipe["model"].get("init_args") or {}).get("teacher")
-    facts = (read_json(file).get("teacher") if file else None) or ({"name": name} if name else {})
+    facts = (read_results(file.parent).teacher if file else None) or ({"name": name} if name else {})
     return {key: value for key, value in facts.items() if key != "measurement"}
 
 

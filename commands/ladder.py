@@ -36,16 +36,17 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_modules.callbacks import GrowSteps
-from lightning_modules.callbacks.energy_monitor import write_json
 from lightning_modules.distillation import DistillationModule
 from lightning_modules.module import ClassifierModule
 from lightning_modules.objectives import Objective
 from zoo.energy import HOROWITZ_45NM, Measurement
 from zoo.model import SpikingModel
-from zoo.registry.checkpoint import load_run, read_json, run_checkpoint, run_results
+from zoo.registry.files import read_json, replacing, write_json, write_text
+from zoo.registry.results import Results, read_results
+from zoo.registry.runs import Run, load_run, run_checkpoint
 from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
-from .record import differences, write_recipe
+from .record import differences
 from .run import RunCLI, missing_recipe
 
 CALIBRATION_SAMPLES = 512
@@ -370,9 +371,9 @@ def train(datamodule_class: type, plan: Ladder, index: int) -> None:
             previous = plan.rung(index - 1)
             start = recalibrate(datamodule_class, previous, run, steps) if plan.recalibrate else previous
             recipe, settings = [f"--config={run / 'recipe.yaml'}"], rung_recipe(plan, index, previous, start)
-            write_recipe(run / "recipe.yaml", yaml.safe_dump(settings, sort_keys=False))
+            write_text(run / "recipe.yaml", yaml.safe_dump(settings, sort_keys=False))
             RungCLI(datamodule_class, plan, ["test", *recipe, f"--run={run / 'start'}", "--ckpt_path=none"])
-            refuse_silence(read_json(run / "start/results.json"), steps, plan.min_rate)
+            refuse_silence(read_results(run / "start"), steps, plan.min_rate)
     RungCLI(datamodule_class, plan, ["fit", *recipe, "--ckpt_path=last"])
     RungCLI(datamodule_class, plan, ["test", f"--config={config}", "--ckpt_path=best"])
 
@@ -418,8 +419,8 @@ def recalibrate(datamodule_class: type, previous: Path, run: Path, steps: int) -
         checkpoint["state_dict"][f"{checkpoint['zoo']['prefix']}{name}.v_threshold"].fill_(threshold)
     path = run / "start.ckpt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)
+    with replacing(path) as part:
+        torch.save(checkpoint, part)
     print(f"{run}: thresholds set to", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     return path
 
@@ -439,13 +440,13 @@ def training_samples(datamodule_class: type, run: Path, count: int) -> torch.Ten
     return torch.cat(batches, dim=1)[:, :count]
 
 
-def refuse_silence(results: dict[str, Any], steps: int, min_rate: float) -> None:
+def refuse_silence(results: Results, steps: int, min_rate: float) -> None:
     """Stop before a rung is trained in which spikes vanish: what does not fire does not learn.
 
     Raises:
         ValueError: If a layer fires below `min_rate`.
     """
-    rates = results["measurement"]["firing_rates"]
+    rates = results.measurement["firing_rates"]
     silent = [f"{name} ({rate:.2%})" for name, rate in rates.items() if rate < min_rate]
     if silent:
         raise ValueError(
@@ -461,13 +462,13 @@ def refuse_silence(results: dict[str, Any], steps: int, min_rate: float) -> None
 def row(plan: Ladder, index: int) -> dict[str, Any]:
     """What a finished rung reached and costs."""
     run = plan.rung(index)
-    results = run_results(run)
-    cost = Measurement.from_dict(results["measurement"])
-    start = read_json(run / "start/results.json")["metrics"]["acc"] if index else None
+    results = Run(str(run)).results()
+    cost = Measurement.from_dict(results.measurement)
+    start = read_results(run / "start").accuracy if index else None
     return {
         "num_steps": plan.steps[index],
         "acc_before": start,
-        "acc": results["metrics"]["acc"],
+        "acc": results.accuracy,
         "firing_rate": cost.firing_rate,
         "lowest_rate": min(cost.firing_rates.values()),
         "macs": cost.macs,

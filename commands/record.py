@@ -20,7 +20,8 @@ from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from zoo.registry.checkpoint import run_file
+from zoo.registry.files import write_text
+from zoo.registry.runs import run_file
 
 # What one call asks for, such as the checkpoint to start from: the arguments of the trainer's methods, and our own.
 CALL_OPTIONS = frozenset(
@@ -254,7 +255,7 @@ class RunRecord(Callback):
             self.clear(Path(log or ""))
         for name in ("results.json", "conversion.json"):
             (self.run / name).unlink(missing_ok=True)
-        write_recipe(self.run / "config.yaml", self.recipe)
+        write_text(self.run / "config.yaml", self.recipe)
 
     def clear(self, log: Path) -> None:
         """Remove the run that is replaced, but not the log of this fit."""
@@ -263,11 +264,3 @@ class RunRecord(Callback):
             shutil.rmtree(folder, ignore_errors=True)
         for name in ("golden_input.safetensors", "predictions.csv"):
             (self.run / name).unlink(missing_ok=True)
-
-
-def write_recipe(path: Path, recipe: str) -> None:
-    """A recipe to a temporary name, then renamed, so that an interrupted write loses nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(recipe, encoding="utf-8")
-    part.replace(path)

@@ -12,8 +12,12 @@ K classes. Time comes first: x [T, N, C, H, W], features [T, N, C, H, W], logits
 from .conversion import convert
 from .fold import fold
 from .model import Outputs, SpikingModel, read, spiking_neurons
-from .registry.checkpoint import RegistryError, describe, load_run, noise_input
-from .registry.hub import VerifyReport, create_model, golden_input, list_models, publish, pull, verify
+from .registry.build import describe, noise_input
+from .registry.files import RegistryError
+from .registry.publish import publish
+from .registry.runs import load_run
+from .registry.sources import create_model, golden_input, list_models, pull
+from .registry.verify import VerifyReport, verify
 from .transfer import init_from_teacher
 
 __all__ = [

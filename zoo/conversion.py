@@ -34,7 +34,7 @@ from .errors import unknown
 from .model import SpikingModel, evaluating, spiking_neurons, to_sequence
 from .neurons import QCFS, Activation, ReLU, UnitIF, has_activations
 from .neurons.activation import MIN_STEP
-from .registry.checkpoint import build, describe
+from .registry.build import build, describe
 from .spike_paths import CONVERTIBLE, Plan, Trace
 
 METHODS: dict[str, type[Activation]] = {"qcfs": QCFS, "ltb": ReLU, "percentile": ReLU}

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from .model import Network
-from .registry.checkpoint import noise_input
+from .registry.build import noise_input
 
 Connection = nn.Conv1d | nn.Conv2d | nn.Linear
 

@@ -28,7 +28,7 @@ from torch.overrides import TorchFunctionMode
 
 from .model import Network
 from .neurons import Neuron
-from .registry.checkpoint import noise_input
+from .registry.build import noise_input
 
 SYMBOLS = {
     **dict.fromkeys(("add", "iadd", "radd"), "+"),

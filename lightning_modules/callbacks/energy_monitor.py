@@ -1,6 +1,5 @@
-"""What a tested network costs, and the record of a test: `results.json`."""
+"""The cost of a tested network, and the record of its test: `results.json`."""
 
-import json
 import platform
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -11,7 +10,9 @@ from lightning import Callback, Trainer
 from torch import Tensor
 
 from zoo.energy import Measurement, OperationCounter
-from zoo.registry.checkpoint import fingerprint, write_tensors
+from zoo.registry.files import write_tensors
+from zoo.registry.results import Results, write_results
+from zoo.registry.runs import Run
 
 
 class EnergyMonitor(Callback):
@@ -76,36 +77,34 @@ class EnergyMonitor(Callback):
             root.mkdir(parents=True, exist_ok=True)
             assert self.golden_input is not None  # a test had at least one batch
             write_tensors(root / "golden_input.safetensors", {"input": self.golden_input})
-            write_json(root / "results.json", self.results(trainer, pl_module))
+            write_results(root, self.results(trainer, pl_module))
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Leave no hook behind."""
         self.stack.close()
 
-    def results(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
+    def results(self, trainer: Trainer, pl_module: Any) -> Results:
         """The record of this test."""
         scores = {name.removeprefix("test/"): value.item() for name, value in trainer.callback_metrics.items()}
         counted = {"macs", "acs", "energy_uj", "parameters", "firing_rate"}  # stand in the measurement
-        record: dict[str, Any] = {
-            "dataset": type(trainer.datamodule).__name__.removesuffix("DataModule"),  # type: ignore[attr-defined]
-            "split": "test",
-            "metrics": {name: round(value, 6) for name, value in scores.items() if name not in counted},
-            "num_steps": getattr(pl_module.model, "num_steps", 1),
-            "measurement": self.measurements["model"].to_dict(),
-            "versions": {name: version(name) for name in ("torch", "timm", "lightning", "snn-zoo")}
+        run = Run(str(trainer.ckpt_path)) if trainer.ckpt_path else None  # whose numbers these are
+        teacher = self.measurements.get("teacher")
+        return Results(
+            dataset=type(trainer.datamodule).__name__.removesuffix("DataModule"),  # type: ignore[attr-defined]
+            split="test",
+            metrics={name: round(value, 6) for name, value in scores.items() if name not in counted},
+            num_steps=getattr(pl_module.model, "num_steps", 1),
+            seed=run and recorded_seed(run),
+            measurement=self.measurements["model"].to_dict(),
+            versions={name: version(name) for name in ("torch", "timm", "lightning", "snn-zoo")}
             | {"python": platform.python_version(), "device": str(pl_module.device)},
-        }
-        if pl_module.exit_curve:
-            record["early_exit"] = pl_module.exit_curve
-        if trainer.ckpt_path:
-            record["checkpoint"] = fingerprint(Path(trainer.ckpt_path))  # whose numbers these are
-        if "teacher" in self.measurements:
-            record["teacher"] = pl_module.teacher_facts() | {"measurement": self.measurements["teacher"].to_dict()}
-        return record
+            early_exit=pl_module.exit_curve or {},
+            checkpoint=run.fingerprint if run else {},
+            teacher=pl_module.teacher_facts() | {"measurement": teacher.to_dict()} if teacher else {},
+        )
 
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record to a temporary name, then rename, so that an interrupted write loses nothing."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=2) + "\n")
-    part.replace(path)
+def recorded_seed(run: Run) -> int | None:
+    """`seed_everything` of a run; None if its recipe leaves the choice open."""
+    seed = run.recipe().get("seed_everything")
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) else None

@@ -14,7 +14,8 @@ from commands.convert import twin_teacher
 from datamodules import DigitsDataModule
 from zoo.model import spiking_neurons
 from zoo.neurons import IF, UnitIF
-from zoo.registry.checkpoint import fingerprint, load_run, run_results
+from zoo.registry.files import fingerprint
+from zoo.registry.runs import Run, load_run
 
 RECIPE = {
     "seed_everything": 0,
@@ -84,10 +85,10 @@ def test_the_student_is_a_run(converted):
     assert recipe["model"]["class_path"] == "lightning_modules.ClassificationModule", "as fit records it"
     assert recipe["data"]["init_args"]["batch_size"] == 100
     main(["test", "--config", str(converted / "config.yaml")])
-    results = run_results(converted)
-    assert results["num_steps"] == 8
-    assert results["metrics"]["acc"] > 0.9
-    assert 0 < results["measurement"]["firing_rate"] < 0.5
+    results = Run(str(converted)).results()
+    assert results.num_steps == 8
+    assert results.metrics["acc"] > 0.9
+    assert 0 < results.measurement["firing_rate"] < 0.5
     states = [torch.load(converted / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last")]
     assert all(map(torch.equal, *(state["state_dict"].values() for state in states)))
     assert {type(neuron) for neuron in spiking_neurons(load_run(converted)).values()} == {IF}
@@ -123,9 +124,9 @@ def test_the_student_is_distilled_from_its_own_twin(twin, converted, tmp_path):
     model = {"class_path": "DistillationModule", "init_args": student}
     fit(tmp_path / "distilled", RECIPE | {"model": model, "trainer": {"max_epochs": 1}})
     main(["test", "--config", str(tmp_path / "distilled/config.yaml")])
-    results = run_results(tmp_path / "distilled")
-    assert results["num_steps"] == 4
-    assert results["metrics"]["acc"] > 0.9
+    results = Run(str(tmp_path / "distilled")).results()
+    assert results.num_steps == 4
+    assert results.metrics["acc"] > 0.9
     assert results["teacher"]["architecture"] == "spiking_vgg_tiny"
     trained, start = load_run(tmp_path / "distilled"), load_run(converted)
     assert not torch.equal(trained.fc.weight, start.fc.weight)
@@ -149,7 +150,7 @@ def test_every_kind_of_conversion_is_a_run(twin, tmp_path, options, neuron):
     assert {type(module) for module in spiking_neurons(student).values()} == {neuron}
     assert validation_accuracy(student) == pytest.approx(report["accuracy"]["snn"]["4"], abs=1e-6)
     main(["test", "--config", str(tmp_path / "target/config.yaml")])
-    assert run_results(tmp_path / "target")["num_steps"] == 4
+    assert Run(str(tmp_path / "target")).results().num_steps == 4
 
 
 def test_a_twin_of_its_own_name_becomes_the_student_of_the_other(tmp_path):
@@ -160,7 +161,7 @@ def test_a_twin_of_its_own_name_becomes_the_student_of_the_other(tmp_path):
     assert (report["architecture"], report["student"]) == ("pool_vgg_tiny", "spiking_pool_vgg_tiny")
     assert report["method"] == "qcfs"
     main(["test", "--config", str(tmp_path / "target/config.yaml")])
-    assert run_results(tmp_path / "target")["metrics"]["acc"] > 0.5
+    assert Run(str(tmp_path / "target")).results().metrics["acc"] > 0.5
 
 
 def test_licence_and_teacher_of_the_twin_are_kept(twin, tmp_path):

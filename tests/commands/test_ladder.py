@@ -17,7 +17,8 @@ from cli import main
 from commands.ladder import parse, refuse_silence
 from datamodules import DigitsDataModule
 from zoo.model import spiking_neurons
-from zoo.registry.checkpoint import run_results
+from zoo.registry.results import Results
+from zoo.registry.runs import Run
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "configs/digits/ladder.yaml")
@@ -47,7 +48,7 @@ def test_every_rung_is_a_run_that_starts_from_the_one_above(climbed):
         run = climbed / f"T{steps}"
         checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
         assert checkpoint["epoch"] + 1 == epochs
-        assert run_results(run)["num_steps"] == steps
+        assert Run(str(run)).results().num_steps == steps
         assert zoo.create_model(str(run)).num_steps == steps
         recipe = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]
         assert recipe["model"] == ("spiking_vgg_tiny" if steps == 3 else str(climbed / f"T{steps + 1}"))
@@ -91,9 +92,9 @@ def test_the_table(climbed, capsys):
     assert [rung["num_steps"] for rung in rungs] == [3, 2, 1]
     assert rungs[0]["acc_before"] is None
     for rung in rungs:
-        results = run_results(climbed / f"T{rung['num_steps']}")
-        assert rung["acc"] == results["metrics"]["acc"]
-        assert rung["energy_uj"] == pytest.approx(results["measurement"]["energy_uj"]["effective"], abs=1e-6)
+        results = Run(str(climbed / f"T{rung['num_steps']}")).results()
+        assert rung["acc"] == results.metrics["acc"]
+        assert rung["energy_uj"] == pytest.approx(results.measurement["energy_uj"]["effective"], abs=1e-6)
         for words in (f"{rung['acc']:.2%}", f"{rung['firing_rate']:.3f}", f"{rung['energy_uj']:.2f}"):
             assert words in shown
     assert "4.6 pJ a MAC, 0.9 pJ an AC (45 nm fp32)" in shown
@@ -149,9 +150,9 @@ def test_distillation_from_the_rung_above(tmp_path):
     init = recipe["init_args"]
     assert init["student"] == init["teacher"] == str(tmp_path / "T2")
     assert [term["class_path"].rsplit(".", 1)[1] for term in init["objectives"]] == ["CrossEntropy", "LogitKD"]
-    results = run_results(tmp_path / "T1")
+    results = Run(str(tmp_path / "T1")).results()
     # The teacher answers in its own two steps, and as well as when it was tested.
-    assert results["metrics"]["teacher_acc"] == pytest.approx(run_results(tmp_path / "T2")["metrics"]["acc"], abs=1e-6)
+    assert results.metrics["teacher_acc"] == pytest.approx(Run(str(tmp_path / "T2")).results().metrics["acc"], abs=1e-6)
     assert not [key for key in state(tmp_path / "T1") if key.startswith("teacher.")]
 
 
@@ -194,11 +195,11 @@ def test_silence_stops_the_ladder_and_new_thresholds_help(tmp_path, capsys):
     started = torch.load(tmp_path / "T1/start.ckpt", weights_only=True)["state_dict"]
     assert started[layer] < 10
     assert torch.equal(started["model.fc.weight"], state(tmp_path / "T2")["model.fc.weight"])
-    assert min(run_results(tmp_path / "T1")["measurement"]["firing_rates"].values()) > 0.005
+    assert min(Run(str(tmp_path / "T1")).results().measurement["firing_rates"].values()) > 0.005
 
 
 def test_silence_is_judged_by_the_rate():
-    results = {"measurement": {"firing_rates": {"a": 0.004, "b": 0.2}}}
+    results = Results(measurement={"firing_rates": {"a": 0.004, "b": 0.2}})
     with pytest.raises(ValueError, match=r"a \(0.40%\) fire below 0.50%"):
         refuse_silence(results, 1, 0.005)
     refuse_silence(results, 1, 0.0)
@@ -379,7 +380,7 @@ def test_a_rejected_ladder_leaves_the_directory_free(tmp_path, capsys, monkeypat
             ladder(run, "--data.val_fraction=0.2", steps="1")
     assert "no such data" in capsys.readouterr().err
     ladder(run, steps="1")
-    assert run_results(run / "T1")["num_steps"] == 1
+    assert Run(str(run / "T1")).results().num_steps == 1
 
 
 def missing_data(self, stage):

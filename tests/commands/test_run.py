@@ -20,7 +20,7 @@ from commands.run import RunCLI, find_checkpoint, next_version, training_precisi
 from datamodules import DigitsDataModule
 from lightning_modules import ClassificationModule
 from zoo.models.spiking_vgg import SpikingVGG
-from zoo.registry.checkpoint import fingerprint
+from zoo.registry.files import fingerprint
 
 ROOT = Path(__file__).parents[2]
 RECIPE = str(ROOT / "configs/digits/student_ce.yaml")

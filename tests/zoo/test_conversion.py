@@ -20,7 +20,7 @@ from zoo.conversion import (
 )
 from zoo.model import silent_layers, spiking_neurons
 from zoo.neurons import IF, QCFS, Activation, UnitIF
-from zoo.registry.checkpoint import describe
+from zoo.registry.build import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*max-pool:UserWarning")
 

@@ -21,7 +21,7 @@ import zoo
 from zoo.layers.stateless import Residual
 from zoo.model import SpikingModel, TimeMeanFeatures, read, silent_layers, spiking_neurons, to_sequence
 from zoo.neurons import IF, NEURONS, Stateful, has_activations
-from zoo.registry.checkpoint import noise_input
+from zoo.registry.build import noise_input
 
 
 def on_meta(name, **changes):

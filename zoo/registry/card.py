@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-
 from ..model import SEQUENCES
+from .hub import card_header
+from .results import Results
 
 
-def write_card(name: str, config: Mapping[str, Any], results: Mapping[str, Any], recipe: bool = False) -> str:
+def write_card(name: str, config: Mapping[str, Any], results: Results, recipe: bool = False) -> str:
     """The text of the card; a section that nothing is known for is left out.
 
     Args:
         name: Name of the checkpoint: `architecture.tag`, or `org/name` on the Hub.
         config: Its `config.json`.
-        results: Its `results.json`, every part of it optional; empty if the run was not tested.
+        results: Its `results.json`; empty if the run was not tested.
         recipe: Whether a `recipe.yaml` lies beside the card.
     """
     sections = [
@@ -30,29 +30,19 @@ def write_card(name: str, config: Mapping[str, Any], results: Mapping[str, Any],
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def front_matter(name: str, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+def front_matter(name: str, config: Mapping[str, Any], results: Results) -> str:
     """The YAML header that the Hub reads."""
-    accuracy, dataset = results.get("metrics", {}).get("acc"), results.get("dataset")
-    score = EvalResult(
-        task_type="image-classification",
-        dataset_type=str(dataset).lower(),
-        dataset_name=str(dataset),
-        dataset_split=results.get("split"),
-        metric_type="accuracy",
-        metric_value=accuracy,
-    )
-    scored = accuracy is not None and dataset is not None
     task = "image-classification" if reads_images(config) else None  # the Hub has no task for spike trains
     tags = ["snn-zoo", task, "spiking-neural-network" if is_spiking(config) else None]
-    header = ModelCardData(
+    return card_header(
         license=config["pretrained_cfg"].get("license"),
-        library_name="timm",
-        pipeline_tag=task,
         tags=[tag for tag in tags if tag],
-        model_name=name if scored and task else None,
-        eval_results=[score] if scored and task else None,
+        task=task,
+        name=name,
+        dataset=results.dataset,
+        split=results.split,
+        accuracy=results.accuracy,
     )
-    return f"---\n{header}\n---"
 
 
 def is_spiking(config: Mapping[str, Any]) -> bool:
@@ -108,14 +98,14 @@ logits = model({zeros})  # {what} -> [N, K]
 Name a registry other than the default by `registry=` or `--registry`."""
 
 
-def measured(results: Mapping[str, Any]) -> str:
+def measured(results: Results) -> str:
     """The tables of what was measured: scores, and the cost beside that of the teacher."""
-    metrics = results.get("metrics", {})
-    split = f"on the {results['split']} split" if "split" in results else "score"
+    metrics = results.metrics
+    split = f"on the {results.split} split" if results.split else "score"
     scores = table(
         [split, ""], {score_name(key): [f"{value:.4f}"] for key, value in metrics.items() if score_name(key)}
     )
-    own, other = results.get("measurement") or {}, (results.get("teacher") or {}).get("measurement") or {}
+    own, other = results.measurement, results.teacher.get("measurement") or {}
     mine, theirs = cost_rows(own), cost_rows(other)
     if theirs:
         rows = {key: [value, theirs.get(key, "-")] for key, value in mine.items()}
@@ -124,7 +114,7 @@ def measured(results: Mapping[str, Any]) -> str:
         costs = table(["per inference", ""], {key: [value] for key, value in mine.items()})
     if not metrics and not mine:
         return ""
-    title = f"## Measured on {results.get('dataset', 'unnamed data')}"
+    title = f"## Measured on {results.dataset or 'unnamed data'}"
     return "\n\n".join(filter(None, [title, scores, costs, assumption(own)]))
 
 
@@ -179,9 +169,9 @@ def assumption(measurement: Mapping[str, Any]) -> str:
     )
 
 
-def teacher(results: Mapping[str, Any]) -> str:
+def teacher(results: Results) -> str:
     """Where the knowledge came from, and whether its licence allows commercial use."""
-    own, of_twin = results.get("teacher"), results.get("conversion", {}).get("teacher")
+    own, of_twin = results.teacher, results.conversion.get("teacher")
     facts = own or of_twin
     if not facts:
         return ""
@@ -208,13 +198,13 @@ def data(config: Mapping[str, Any]) -> str:
     return text + (f"\n\nClasses: {shown}." if names else "")
 
 
-def reproduce(results: Mapping[str, Any], recipe: bool) -> str:
+def reproduce(results: Results, recipe: bool) -> str:
     """How it was made."""
-    made_by = {"seed": results["seed"]} if "seed" in results else {}
-    facts = ", ".join(f"{key} {value}" for key, value in {**made_by, **results.get("versions", {})}.items())
+    seed = {} if results.seed is None else {"seed": results.seed}
+    facts = ", ".join(f"{key} {value}" for key, value in {**seed, **results.versions}.items())
     how = "The whole recipe is `recipe.yaml`: `snnzoo fit --config recipe.yaml`."
-    if conversion := results.get("conversion"):
-        how = converted(conversion)
+    if results.conversion:
+        how = converted(results.conversion)
     lines = [
         how if recipe else "",
         f"Measured with {facts}." if facts else "",

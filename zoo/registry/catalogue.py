@@ -1,15 +1,14 @@
 """The table of all students, for the README: what each is, costs, and has reached."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..model import Network, SpikingModel, to_sequence
 from ..neurons import has_activations
-from .checkpoint import noise_input
-from .hub import create_model, published, recorded_results
+from .build import noise_input
+from .sources import create_model, locate, published
 
 COLUMNS = ("name", "kind", "parameters", "T", "input", "dense MACs", "paper", "original code", "published", "ours")
 LEGEND = (
@@ -80,7 +79,7 @@ def own_results(name: str, registry: str | None) -> list[str]:
     for checkpoint, place in published(registry).items():
         architecture, _, tag = checkpoint.partition(".")
         if architecture == name and place.startswith("local-dir:"):
-            results: dict[str, Any] = recorded_results(checkpoint, registry)
-            if "acc" in results.get("metrics", {}):
-                found.append(f"{100 * results['metrics']['acc']:.2f} % {results.get('dataset', '')} (`{tag}`)")
+            results = locate(place).results()
+            if results.accuracy is not None:
+                found.append(f"{100 * results.accuracy:.2f} % {results.dataset or ''} (`{tag}`)")
     return found

@@ -12,7 +12,7 @@ from lightning_modules import ClassificationModule, DistillationModule
 from lightning_modules.callbacks import EMA
 from lightning_modules.objectives import BKD, TET, CrossEntropy
 from lightning_modules.rules.sltt import SLTT
-from zoo.registry.checkpoint import load_run
+from zoo.registry.runs import load_run
 
 
 class Watch(Callback):

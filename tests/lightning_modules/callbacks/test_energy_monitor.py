@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import EnergyMonitor
 from zoo.energy import Measurement, measure
+from zoo.registry.results import read_results
 
 
 @pytest.fixture
@@ -40,6 +41,19 @@ def test_the_record_says_whose_numbers_it_holds(module, blobs, trainer, tmp_path
     run.test(module, blobs, ckpt_path=tmp_path / "some.ckpt", weights_only=True, verbose=False)
     digest = hashlib.sha256((tmp_path / "some.ckpt").read_bytes()).hexdigest()
     assert json.loads((tmp_path / "results.json").read_text())["checkpoint"]["sha256"] == digest
+
+
+@pytest.mark.parametrize(
+    ("recipe", "seed"), [("seed_everything: 7", 7), ("seed_everything: true", None), ("run: x", None)]
+)
+def test_the_seed_is_that_of_the_run(module, blobs, trainer, tmp_path, recipe, seed):
+    run = trainer(callbacks=[EnergyMonitor()])
+    run.fit(module, blobs)
+    checkpoint = tmp_path / "trained/checkpoints/last.ckpt"
+    run.save_checkpoint(checkpoint)
+    (tmp_path / "trained/config.yaml").write_text(recipe)
+    run.test(module, blobs, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    assert read_results(tmp_path).seed == seed
 
 
 def test_keeps_real_images(module, blobs, trainer, tmp_path):

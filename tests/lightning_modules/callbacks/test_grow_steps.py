@@ -98,7 +98,7 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(blobs, data_args, adam, train
     assert set(resumed.training[2]) == {2}
     assert set(resumed.training[3]) == {4}
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in module.state_dict().items())
-    assert zoo.registry.checkpoint.load_run(tmp_path / "last.ckpt").num_steps == 4
+    assert zoo.registry.runs.load_run(tmp_path / "last.ckpt").num_steps == 4
 
 
 def test_fast_dev_run(blobs, data_args, adam, trainer):
@@ -192,4 +192,4 @@ def test_a_recipe_names_it(tmp_path, capsys):
     rows = (tmp_path / "run/logs/fit_0/metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("train/num_steps")
     assert [row.split(",")[column] for row in rows[1:] if row.split(",")[column]] == ["1.0", "2.0", "4.0"]
-    assert zoo.registry.checkpoint.load_run(tmp_path / "run").num_steps == 4
+    assert zoo.registry.runs.load_run(tmp_path / "run").num_steps == 4

@@ -12,7 +12,7 @@ from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import EMA, FiringRate, GrowSteps, RecalibrateNorms
 from lightning_modules.objectives import TET
 from lightning_modules.rules.sltt import SLTT
-from zoo.registry.checkpoint import load_run
+from zoo.registry.runs import load_run
 
 BATCHES = 3
 

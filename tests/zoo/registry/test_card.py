@@ -7,7 +7,8 @@ from huggingface_hub import ModelCard
 
 import zoo
 from zoo.energy import measure
-from zoo.registry.card import write_card
+from zoo.registry import card as module
+from zoo.registry.results import Results
 
 CONFIG = {
     "architecture": "sew_resnet_tiny",
@@ -24,6 +25,11 @@ CONFIG = {
     },
 }
 ANN = {**CONFIG, "architecture": "test_resnet", "model_args": {"num_classes": 3, "in_chans": 1}}
+
+
+def write_card(name, config, results, recipe=False):
+    """The card of a `results.json`."""
+    return module.write_card(name, config, Results.from_dict(results), recipe)
 
 
 @pytest.fixture(scope="module")
