@@ -21,8 +21,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install  ## The main job on handwritten digits, in a few minutes; see runs/demo
 	$(BIN)/python benchmarks/demo.py
 
-wiring: install  ## Draw the tiny students into docs/wiring.md
-	$(BIN)/snnzoo draw '*tiny' --output docs/wiring.md
+wiring: install  ## Redraw the tiny students for the test of `snnzoo draw`
+	$(BIN)/snnzoo draw '*tiny' --output tests/zoo/data/wiring.md
 
 test: install  ## The whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not network"

@@ -1,10 +1,9 @@
-"""Make a teacher of weights that were trained elsewhere: the CIFAR ResNets that github.com/akamaster published.
+"""Import weights that were trained elsewhere as a teacher: the CIFAR ResNets of akamaster/pytorch_resnet_cifar10.
 
     python examples/import_teacher.py resnet56.safetensors runs/teachers/cifar_resnet56.cifar10
 
-The target is then a name like any other: `snnzoo report TARGET`, `--model.teacher TARGET`. For a network of your own,
-rename its tensors to those of a timm model in the same way. The weights are those of akamaster/pytorch_resnet_cifar10
-(BSD-2), saved as safetensors.
+TARGET is then a name like any other: `snnzoo report TARGET`, `--model.teacher TARGET`. Save the weights (BSD-2) as
+safetensors first. To import a network of your own, rename its tensors to those of a timm model in the same way.
 """
 
 import argparse

@@ -148,10 +148,10 @@ def test_draw(registry, tmp_path, capsys):
     assert "Did you mean 'sew_resnet_tiny'" in fails(["draw", "sew_resnet_tinny"], capsys)
 
 
-def test_the_page_of_pictures_is_up_to_date(tmp_path):
+def test_drawings_of_all_tiny_students(tmp_path):
     main(["draw", "*tiny", "--output", str(tmp_path / "wiring.md")])
     drawn = (tmp_path / "wiring.md").read_text(encoding="utf-8")
-    assert drawn == (ROOT / "docs/wiring.md").read_text(encoding="utf-8"), "run `make wiring`"
+    assert drawn == (ROOT / "tests/zoo/data/wiring.md").read_text(encoding="utf-8"), "run `make wiring`"
 
 
 def test_finetune_on_a_folder(registry, tmp_path, capsys):

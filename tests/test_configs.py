@@ -265,6 +265,7 @@ def test_recipe_says_what_to_expect(recipe):
     for key in ("Command", "Hardware", "Expected"):
         assert re.search(rf"^# {key}: +\S", header, re.M), f"{recipe.name} does not state: {key}"
     assert f"configs/{recipe.parent.name}/{recipe.name}" in header
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_recipe_names_its_own_run():
