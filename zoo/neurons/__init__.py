@@ -5,6 +5,7 @@ from inspect import signature
 from typing import Any
 
 from ..errors import by_name, check_arguments
+from ..extensions import is_import_path, loaded
 from .activation import QCFS, Activation, ReLU, has_activations
 from .adlif import AdLIF
 from .base import Neuron, Stateful, carry_state, check_steppable, override_surrogate, stateful_layers
@@ -75,7 +76,10 @@ NEURONS: dict[str, type[Neuron]] = {
 ACTIVATIONS: dict[str, type[Activation]] = {"relu": ReLU, "qcfs": QCFS}
 
 NeuronSpec = str | Mapping[str, Any]
-"""A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}."""
+"""A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}.
+
+The name is one of `NEURONS` and `ACTIVATIONS`, or the import path of a class of your own: docs/extending.md.
+"""
 
 
 def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | Activation:
@@ -87,7 +91,8 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | A
             neurons that take it.
 
     Raises:
-        ValueError: If the name is missing, it or an argument is not accepted, or num_features is missing.
+        ValueError: If the name is missing, it or an argument is not accepted, or num_features is missing; if an import
+            path does not name a neuron that is loaded. Nothing is imported here, because checkpoints name neurons too.
 
     Example:
         >>> make_neuron({"name": "lif", "tau": 4.0}).tau
@@ -96,6 +101,9 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | A
         torch.Size([16])
     """
     classes: dict[str, type[Neuron | Activation]] = {**NEURONS, **ACTIVATIONS}
+    path = spec.get("name") if isinstance(spec, Mapping) else spec
+    if path is not None and is_import_path(path):
+        classes[path] = loaded_neuron(path)
     name, arguments = by_name("neuron", spec, classes)
     check_arguments(name, classes[name], arguments)
     if num_features is not None and "num_features" in signature(classes[name]).parameters:
@@ -109,3 +117,18 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | A
         return classes[name](**arguments)
     except TypeError as error:
         raise ValueError(f"Neuron {name!r} does not take {arguments}: {error}.") from error
+
+
+def loaded_neuron(path: str) -> type[Neuron | Activation]:
+    """The neuron class of an import path.
+
+    Raises:
+        ValueError: If its module is not imported, or has no neuron of that name.
+    """
+    cls = loaded(path)
+    if not (isinstance(cls, type) and issubclass(cls, Neuron | Activation)):
+        raise ValueError(
+            f"Neuron {path}: expected a subclass of zoo.neurons.Neuron that is imported already, found {cls}. Import "
+            f"{path.rpartition('.')[0]} first; a checkpoint imports nothing by itself."
+        )
+    return cls

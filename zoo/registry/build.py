@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import unknown
+from ..extensions import is_registered
 from ..model import Network, SpikingModel, spiking_neurons
 from ..teacher import StillModel
 from .files import RegistryError, read_json, read_tensors
@@ -58,7 +59,7 @@ def check_architecture(name: str) -> None:
     Raises:
         ValueError: If timm's registry has no architecture of this name.
     """
-    if not timm.is_model(name):
+    if not is_registered(name):
         see = "`snnzoo list` shows ours, `timm.list_models()` all."
         raise ValueError(unknown("model", name, timm.list_models(), see=see))
 
@@ -166,8 +167,8 @@ def read_config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     config = read_json(file)
     architecture = str(config.get("architecture"))
-    if not timm.is_model(architecture) or "." in architecture:
-        see = "The registered ones: timm.list_models()."
+    if "." in architecture or not is_registered(architecture):
+        see = "`snnzoo list` shows those that are registered. Import or install the package of another one first."
         raise RegistryError(f"{file}: {unknown('architecture', architecture, timm.list_models(), see=see)}")
     args, cfg = config.get("model_args", {}), config.get("pretrained_cfg", {})
     if not isinstance(args, dict) or not isinstance(cfg, dict):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import models
 from ..errors import unknown
+from ..extensions import import_neuron, import_student, load_installed
 from ..model import Network
 from . import hub
 from .build import adapt, as_model_input, build, check_architecture, load_published
@@ -114,8 +115,8 @@ def locate(name: str, registry: str | Path | None = None, pretrained: bool | Non
     """What a name stands for; none of its files is read or fetched yet.
 
     A name is, in this order: `hf-hub:org/name[@revision]`, `local-dir:PATH` or a directory with a manifest; a `.ckpt`
-    file or a directory, which is a run; `architecture.tag` of a registry; an architecture. A directory never shadows
-    an architecture of its name.
+    file or a directory, which is a run; `architecture.tag` of a registry; an architecture, by its name or, in a package
+    of your own, by its import path. A directory never shadows an architecture of its name.
 
     Args:
         name: The name.
@@ -126,6 +127,7 @@ def locate(name: str, registry: str | Path | None = None, pretrained: bool | Non
         RegistryError: If the registry is needed and does not exist.
         ValueError: If the name is unknown.
     """
+    name = import_student(name)
     if is_address(name):
         return Published(name, name)
     if name.endswith(".ckpt") or (name and not timm.is_model(name) and Path(name).is_dir()):
@@ -187,7 +189,7 @@ def published(registry: str | Path | None = None) -> dict[str, str]:
 
 
 def list_models(filter: str = "*", pretrained: bool = False, registry: str | Path | None = None) -> list[str]:
-    """Names of the zoo's own models, or of the checkpoints that `pull` finds.
+    """Names of the students, ours and those of other loaded packages, or of the checkpoints that `pull` finds.
 
     Args:
         filter: Shell pattern, such as "sew_*".
@@ -200,7 +202,13 @@ def list_models(filter: str = "*", pretrained: bool = False, registry: str | Pat
     """
     if pretrained:
         return [name for name in published(registry) if fnmatch(name, filter)]
-    return sorted(name for module in models.__all__ for name in timm.list_models(filter, module=module))
+    load_installed()
+    return sorted(name for name in timm.list_models(filter) if not of_timm(name))
+
+
+def of_timm(architecture: str) -> bool:
+    """Whether an architecture is one of timm's own."""
+    return timm.model_entrypoint(architecture).__module__.startswith("timm.")
 
 
 def create_model(name: str, pretrained: bool = False, registry: str | Path | None = None, **kwargs: Any) -> Network:
@@ -224,6 +232,7 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
         >>> create_model("sew_resnet_tiny", num_classes=10, in_chans=1, num_steps=2).num_steps
         2
     """
+    import_neuron(kwargs.get("neuron"))
     untrained = not pretrained and timm.is_model(name)  # whatever a registry has under that name
     source = Architecture(name, registry=registry) if untrained else locate(name, registry, pretrained)
     return source.model(**{key: value for key, value in kwargs.items() if value is not None})

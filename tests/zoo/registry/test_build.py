@@ -152,6 +152,12 @@ FORGERIES = {
         lambda p, edit: edit.json(p / "config.json", model_args={"num_classes": 4, "in_chans": 1, "neuron": "os"}),
         "Unknown neuron 'os'",
     ),
+    "neuron by import path": (
+        lambda p, edit: edit.json(
+            p / "config.json", model_args={"num_classes": 4, "in_chans": 1, "neuron": "os.system"}
+        ),
+        "Neuron os.system: expected a subclass",
+    ),
 }
 
 
