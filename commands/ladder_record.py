@@ -10,7 +10,7 @@ from zoo.registry.files import read_json, write_json
 from zoo.registry.results import read_results
 from zoo.registry.runs import Run
 
-from .ladder import Ladder
+from .ladder_plan import Ladder
 from .recipes import read_recipe
 from .record import differences
 

@@ -20,7 +20,7 @@ from zoo.registry.runs import load_run, run_checkpoint
 from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
 from .fit import parse_recipe
-from .ladder import Ladder
+from .ladder_plan import Ladder
 from .ladder_record import remember
 from .recipe_data import make_data, training_images
 from .recipes import read_recipe

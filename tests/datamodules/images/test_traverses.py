@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from datamodules.errors import DataError
-from datamodules.images.place_recognition import PlacesDataModule
+from datamodules.images.traverses import PlacesDataModule
 
 SEASONS = ("spring", "fall", "winter", "summer")
 
