@@ -21,7 +21,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from zoo.registry.files import write_text
-from zoo.registry.runs import run_file
+from zoo.registry.runs import Run
 
 # What one call asks for, such as the checkpoint to start from: the arguments of the trainer's methods, and our own.
 CALL_OPTIONS = frozenset(
@@ -91,7 +91,7 @@ def past_of(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If the recipe is nowhere, or the checkpoint has no state of an optimiser.
     """
     past = dict(checkpoint.get("run", {}))
-    recipe = read_recipe(past["recipe"]) if "recipe" in past else recipe_beside(path)
+    recipe = recipe_from_yaml(past["recipe"]) if "recipe" in past else recipe_beside(path)
     if not recipe:
         raise ValueError(
             f"{path} cannot go on: expected a recipe in it, or the config.yaml of its run, found neither. "
@@ -113,11 +113,11 @@ def network_option(recipe: Mapping[str, Any]) -> str:
 
 def recipe_beside(path: Path) -> dict[str, Any]:
     """The recipe of the run that a checkpoint file lies in; empty if there is none."""
-    file = run_file(path, "config.yaml")
-    return read_recipe(file.read_text(encoding="utf-8")) if file else {}
+    file = Run(str(path)).file("config.yaml")
+    return recipe_from_yaml(file.read_text(encoding="utf-8")) if file else {}
 
 
-def read_recipe(text: str) -> dict[str, Any]:
+def recipe_from_yaml(text: str) -> dict[str, Any]:
     """A recipe from YAML; empty if it is none."""
     try:
         recipe = yaml.safe_load(text)
@@ -137,7 +137,9 @@ def refuse_another_recipe(path: Path, recorded: Mapping[str, Any], asked: Mappin
         return
     named = "; ".join(f"{shown(key)}: expected {old}, found {new}" for key, old, new in changes)
     held = not forbidden_changes(recorded, recipe_beside(path))  # and not edited, say
-    how = f": --config {run_file(path, 'config.yaml')} --ckpt_path {path}" if held else ", with the values expected"
+    how = (
+        f": --config {Run(str(path)).file('config.yaml')} --ckpt_path {path}" if held else ", with the values expected"
+    )
     raise ValueError(
         f"{path} was trained by another recipe. {named}. Go on by the recorded recipe{how}. "
         f"Or start a new run from its weights: --model.{network_option(asked)} {path} --run NEW, without --ckpt_path."

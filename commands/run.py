@@ -7,29 +7,24 @@ RUN/logs/<command>_<n>/         CSV and TensorBoard logs of the n-th call; a res
 RUN/plots/, results.json        pictures and numbers of the test
 """
 
-import difflib
-import inspect
 import logging
-import re
 import shlex
-import sys
 import warnings
-from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import yaml
 from jsonargparse import Namespace
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
-from rich.table import Table
-from torch import Tensor, nn
 
+from datamodules import BaseDataModule
 from lightning_modules.callbacks import (
     BestCheckpoint,
     ClampMonitor,
@@ -41,10 +36,12 @@ from lightning_modules.callbacks import (
     PredictionWriter,
 )
 from lightning_modules.module import ClassifierModule
-from zoo.errors import unknown
 
+from .arguments import boolean_options, expand_switches, readable
 from .memory import keep_memory
 from .record import CALL_OPTIONS, RunRecord, load_checkpoint, past_of, recipe_of, refuse_another_recipe
+from .run_output import ProgressBar, score_table
+from .run_parser import Parser
 
 # What Lightning says that a user can neither mend nor needs to know, and why.
 NOISE = (
@@ -54,116 +51,24 @@ NOISE = (
 )
 
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-EXAMPLE = CONFIGS / "digits/student_ce.yaml"
-
-# What jsonargparse says beside the reason: every field is a union with None, and the value is the whole recipe.
-BESIDES = re.compile(
-    r"(- )?(Does not validate against|Subtypes: |Errors:$|Expected a (<class 'NoneType'>|path but)"
-    r"|Given value(:| type:) *(<class|Namespace|NestedArg))"
-)
-
-
-def readable(message: str) -> str:
-    """An error of jsonargparse without what does not help a user."""
-    lines = [line.strip() for line in message.splitlines()]
-    return "\n".join(dict.fromkeys(line.removeprefix("- ") for line in lines if line and not BESIDES.match(line)))
-
-
-class Parser(LightningArgumentParser):
-    """A parser whose errors are one message, with the closest names of a class that does not exist.
-
-    A recipe holds no options of one call. Records of earlier versions do. They are left out, with a note if they ask
-    for something.
-    """
-
-    def parse_string(self, *args: Any, **kwargs: Any) -> Namespace:
-        """A recipe, from its file or from the command line."""
-        recipe = super().parse_string(*args, **kwargs)
-        for key in CALL_OPTIONS & vars(recipe).keys():
-            value = recipe.pop(key)
-            if value is not None and value != self.get_default(key):
-                print(f"{key}: {value} in the recipe is left out: give it to a call, --{key} {value}.", file=sys.stderr)
-        return recipe
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise what `cli.main` prints.
-
-        Raises:
-            ValueError: Always.
-        """
-        if path := re.search(r"Parser key \"config\": (?:File does not exist|Path is not a file): '(.*)'", message):
-            raise FileNotFoundError(missing_recipe(path[1])) from ex
-        if gap := re.match(r'Parser key "run":.*None|the following arguments are required: (.*)', message, re.DOTALL):
-            names = re.sub(r"\w+\.", "", gap[1] or "run")
-            raise ValueError(f"No {names} given. A recipe gives all: --config {shown(EXAMPLE)}.") from ex
-        if value := re.search(r'Parser key "sltt":.*Given value: (\S+)', message, re.DOTALL):
-            raise ValueError(
-                f"sltt takes its options, found {value[1]}: {{}} learns from all steps, {{k: 2}} from 2 of them, drawn "
-                "anew for every batch. Leave it out to backpropagate through time."
-            ) from ex
-        hints = []
-        for name in dict.fromkeys(re.findall(r"Expected a dot import path string: (\w+)", message)):
-            hints.append(unknown("class", name, class_names(), see="A class of your own needs its full import path."))
-        key = re.search(r'Parser key "(model|data|trainer)".*Option .* is not accepted', message, re.DOTALL)
-        if key:
-            hints.append(f"`snnzoo fit --{key[1]}.help CLASS` lists the options of a class.")
-        raise ValueError(readable("\n".join([message, *hints]))) from ex
-
-
-def missing_recipe(path: str) -> str:
-    """Say that a recipe does not exist, and which of ours has the closest name."""
-    recipes = {str(recipe.relative_to(CONFIGS.parent)): recipe for recipe in sorted(CONFIGS.glob("*/*.yaml"))}
-    asked = shown(Path(path))
-    close = difflib.get_close_matches(asked, recipes, n=1)
-    hint = f"the closest is {shown(recipes[close[0]])}" if close else f"one is {shown(EXAMPLE)}"
-    return f"There is no recipe {asked}; {hint}."
-
-
-def shown(path: Path) -> str:
-    """A path as a user would type it: from the working directory, if it lies below."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def class_names() -> list[str]:
-    """Short names that a recipe may use as class_path, of ours."""
-    found: set[type] = set()
-    todo: list[type] = [ABC, nn.Module, Callback]
-    while todo:
-        subclasses: list[type] = todo.pop().__subclasses__()
-        todo += subclasses
-        found |= {cls for cls in subclasses if cls.__module__.startswith(("lightning_modules.", "datamodules."))}
-    return sorted(cls.__name__ for cls in found if not inspect.isabstract(cls))
-
-
-class ProgressBar(RichProgressBar):
-    """Lightning's rich bar without the version of the log, whose first epoch is 1."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}".ljust(len(self.validation_description))
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """The metrics of the bar."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-
 class RunCLI(LightningCLI):
     """LightningCLI whose runs live in one directory each (`--run`), with the zoo's callbacks and loggers.
 
-    The classes, channels and input statistics of the data, and the seed, reach the model and the data by links, so a
-    recipe says nothing twice.
+    Links pass classes, channels and input statistics from the data to the model, and the seed to the data, so a recipe
+    holds each of them once.
+
+    Args:
+        args: The words of a command line, or what `call_of` returns.
     """
 
-    def __init__(self, datamodule_class: type, args: Sequence[str]) -> None:
+    def __init__(self, args: list[str] | dict[str, Any]) -> None:
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no advertisements, no list of devices
         for message in NOISE:
             warnings.filterwarnings("ignore", message=message)
         keep_memory()
         super().__init__(
             ClassifierModule,
-            datamodule_class,
+            BaseDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,  # RunRecord writes when the training begins, not before
@@ -171,7 +76,7 @@ class RunCLI(LightningCLI):
             seed_everything_default=0,
             parser_class=Parser,
             parser_kwargs={"prog": "snnzoo"},
-            args=list(args),
+            args=args,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -193,7 +98,10 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse exactly `args`; Lightning would warn that `sys.argv` is ignored."""
-        self.config = parser.parse_args(args)
+        if isinstance(args, dict):
+            self.config = parser.parse_object(args)
+        else:
+            self.config = parser.parse_args(expand_switches(args, switches()))
 
     def _parse_ckpt_path(self) -> None:
         """Take nothing from a checkpoint into the recipe.
@@ -290,27 +198,6 @@ class RunCLI(LightningCLI):
         )
 
 
-UNITS = {
-    "acs": "{:,.0f} accumulates per inference",
-    "macs": "{:,.0f} multiply-accumulates per inference",
-    "parameters": "{:,.0f}",
-    "bits": "{:.4f} bits per token",
-    "bits_per_byte": "{:.4f} bits per byte",
-    "energy_uj": "{:.3f} µJ per inference, effective convention",
-    "firing_rate": "{:.4f} spikes per neuron and step",
-}
-
-
-def score_table(title: str, scores: Mapping[str, Tensor]) -> Table:
-    """What a validation or test gave, with units: shares in percent, all else to four decimals."""
-    table = Table("metric", "value", title=title)
-    for name, value in sorted(scores.items()):
-        metric = name.split("/")[-1]
-        share = re.search("acc($|_at_|_top)|agreement|recall_at_", metric)
-        table.add_row(name, UNITS.get(metric, "{:.2%}" if share else "{:.4f}").format(value.item()))
-    return table
-
-
 def training_precision(accelerator: str) -> str:
     """The precision of a fit that does not name one: mixed bf16 on a CPU that computes in it, else fp32.
 
@@ -362,18 +249,18 @@ def refuse_to_train_over(config: Namespace) -> None:
     """Refuse a fit that would mix two runs in one directory.
 
     Raises:
-        ValueError: If a run shall be replaced and go on.
+        ValueError: If a run is to be replaced and to go on.
         FileExistsError: If there is a run, and the fit neither replaces it nor goes on from a checkpoint of it.
     """
     run, checkpoints = Path(config.run), Path(config.run, "checkpoints")
     if config.overwrite and config.ckpt_path:
         raise ValueError(
-            f"--overwrite true trains {run} anew, and --ckpt_path {config.ckpt_path} goes on from there. Leave one out."
+            f"--overwrite trains {run} anew, and --ckpt_path {config.ckpt_path} goes on from there. Leave one out."
         )
     own = config.ckpt_path and Path(config.ckpt_path).resolve().parent == checkpoints.resolve()
     if not own and not config.overwrite and any(checkpoints.glob("*.ckpt")):
         raise FileExistsError(
-            f"{run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite true; "
+            f"{run} already holds a run. Go on with it: --ckpt_path last; replace it: --overwrite; "
             f"or keep it and choose another directory: --run DIR."
         )
 
@@ -382,3 +269,47 @@ def next_version(logs: Path, command: str) -> str:
     """`<command>_<n>` with the first free n, so that no log is ever overwritten."""
     taken = [int(path.name.rsplit("_", 1)[1]) for path in logs.glob(f"{command}_*")]
     return f"{command}_{max(taken, default=-1) + 1}"
+
+
+# From Python ----------------------------------------------------------------------------------------------------------
+
+
+class RecipeCLI(RunCLI):
+    """A command line of `snnzoo fit` that is parsed and not carried out.
+
+    Attributes:
+        parsed: The recipe with the options of the command line, as a fit would record it.
+    """
+
+    def before_instantiate_classes(self) -> None:
+        """Keep the recipe."""
+        self.parsed: dict[str, Any] = yaml.safe_load(recipe_of(self._parser("fit"), self.config.fit))
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
+
+
+def call_of(command: str, recipe: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """The arguments of `RunCLI` that carry out a recipe.
+
+    Args:
+        command: fit, validate, test or predict.
+        recipe: A recipe, as it stands in a file; options of an earlier call in it are left out.
+        **options: Options of this call, such as ckpt_path.
+    """
+    kept = {key: value for key, value in recipe.items() if key not in CALL_OPTIONS}
+    return {"subcommand": command, command: {**kept, **options}}
+
+
+def switches() -> set[str]:
+    """The options of a run that are true or false."""
+    optional = (bool, bool | None)
+    of_trainer = {name for name, p in signature(Trainer).parameters.items() if p.annotation in optional}
+    found = {"--overwrite", "--weights_only", *(f"--trainer.{name}" for name in of_trainer)}
+    for key, cls in (("model", ClassifierModule), ("data", BaseDataModule)):
+        names = boolean_options(cls)
+        found |= {f"--{key}.{inner}{name}" for name in names for inner in ("", "init_args.")}
+    return found

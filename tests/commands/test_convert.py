@@ -10,7 +10,7 @@ import yaml
 
 import zoo
 from cli import main
-from commands.convert import twin_teacher
+from commands.convert_run import twin_teacher
 from datamodules import DigitsDataModule
 from zoo.model import spiking_neurons
 from zoo.neurons import IF, UnitIF
@@ -194,11 +194,11 @@ def test_the_images_are_neither_augmented_nor_of_another_split(twin, tmp_path, m
     seen = []
     convert = zoo.conversion.convert_with_thresholds
 
-    def note(ann, images, *how):
+    def note(ann, images, **how):
         seen.extend(images)
-        return convert(ann, images, *how)
+        return convert(ann, images, **how)
 
-    monkeypatch.setattr("commands.convert.convert_with_thresholds", note)
+    monkeypatch.setattr("zoo.conversion.convert_with_thresholds", note)
     main(["convert", str(twin), str(tmp_path / "target"), "--samples", "100"])
     data = DigitsDataModule(augment=False)
     data.setup("fit")
@@ -261,7 +261,7 @@ def test_an_interrupted_conversion_leaves_what_was_there(twin, tmp_path, monkeyp
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("commands.convert.write_json", stop)
+    monkeypatch.setattr("commands.convert_run.write_json", stop)
     with pytest.raises(SystemExit):
         main(["convert", str(twin), str(target), "--samples", "50", "--steps", "3", "--overwrite"])
     assert load_run(target).num_steps == 2

@@ -14,7 +14,9 @@ import yaml
 
 import zoo
 from cli import main
-from commands.ladder import parse, refuse_silence
+from commands.arguments import call
+from commands.ladder import ladder as ladder_command
+from commands.ladder_rungs import refuse_silence
 from datamodules import DigitsDataModule
 from zoo.model import spiking_neurons
 from zoo.registry.results import Results
@@ -144,7 +146,7 @@ def test_an_interrupted_ladder_goes_on_to_the_same_result(tmp_path, start, how):
 
 
 def test_distillation_from_the_rung_above(tmp_path):
-    ladder(tmp_path, "--kd", "true")
+    ladder(tmp_path, "--kd")
     recipe = yaml.safe_load((tmp_path / "T1/config.yaml").read_text())["model"]
     assert recipe["class_path"].endswith("DistillationModule")
     init = recipe["init_args"]
@@ -190,7 +192,7 @@ def test_silence_stops_the_ladder_and_new_thresholds_help(tmp_path, capsys):
     for words in ("Spikes vanish at T = 1", "stages.1.0.act (0.00%) fire below 0.50%", "--recalibrate true"):
         assert words in message
     assert not (tmp_path / "T1/checkpoints").exists()
-    ladder(tmp_path, "--recalibrate", "true")
+    ladder(tmp_path, "--recalibrate")
     assert "thresholds set to" in capsys.readouterr().out
     started = torch.load(tmp_path / "T1/start.ckpt", weights_only=True)["state_dict"]
     assert started[layer] < 10
@@ -220,7 +222,7 @@ def test_an_interrupted_ladder_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt("of one run")
 
-    monkeypatch.setattr("commands.ladder.train", interrupt)
+    monkeypatch.setattr("commands.ladder_rungs.train", interrupt)
     with pytest.raises(SystemExit) as stop:
         ladder(tmp_path / "a b")
     assert stop.value.code == 130
@@ -247,21 +249,23 @@ def test_an_interrupted_ladder_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["--steps", "1,2,3"], "A ladder descends, every T below the one before; found --steps 1,2,3"),
-        (["--steps", "4,4,1"], "A ladder descends"),
-        (["--steps", "4,0"], "integers >= 1, separated by commas; found '4,0'"),
+        (["--steps", "1,2,3"], "--steps: expected numbers that descend, such as 5,4,3,2,1, found 1,2,3"),
+        (["--steps", "4,4,1"], "expected numbers that descend"),
+        (["--steps", "4,0"], "expected integers >= 1, separated by commas, found '4,0'"),
         (["--steps", "4;2"], "found '4;2'"),
         (["--steps", ""], "found ''"),
-        (["--steps", "3,2,1", "--epochs", "5,5"], "one for each of 3 rungs; found 5,5"),
-        (["--epochs", "0"], "--epochs are integers >= 1"),
-        (["--kd", "maybe"], "expected true or false, found 'maybe'"),
+        (["--steps", "3,2,1", "--epochs", "5,5"], "expected one number, or one for each of 3 rungs, found 5,5"),
+        (["--epochs", "0"], "--epochs: expected integers >= 1"),
+        (["--kd=maybe"], "--kd: expected true or false, found 'maybe'"),
+        (["--min_rate", "low"], "--min_rate: expected a number, found 'low'"),
         (["--ckpt_path", "last"], "--ckpt_path is not for a ladder"),
         (["--overwrite=true"], "--overwrite=true is not for a ladder"),
+        (["--overwrite"], "--overwrite is not for a ladder"),
     ],
 )
 def test_bad_options(changes, words):
     with pytest.raises(ValueError, match="ladder|--") as error:
-        parse(["--config", RECIPE, *changes])
+        call("ladder", ladder_command, ["--config", RECIPE, *changes])
     assert words in str(error.value)
 
 
@@ -269,7 +273,7 @@ def test_bad_input_through_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "no_recipe.yaml").write_text("- a list\n")
     for args, words in (
-        ([], "required: --config"),
+        ([], "required: config"),
         (["--config", "missing.yaml"], "missing.yaml"),
         (["--config", "no_recipe.yaml"], "is not a recipe"),
         (["--config", RECIPE, "--run", "x", "--model.modle", "y"], "modle"),
