@@ -107,7 +107,8 @@ class Ladder:
     def command(self) -> str:
         """The command line that goes on with the ladder."""
         words = ["snnzoo", "ladder", "--config", self.recipe, "--run", str(self.run), "--steps", listed(self.steps)]
-        words += [] if self.epochs[0] is None else ["--epochs", listed(self.epochs)]
+        if self.epochs[0] is not None:
+            words += ["--epochs", listed(self.epochs if len(set(self.epochs)) > 1 else self.epochs[:1])]
         words += [f"--{name}" for name in ("kd", "recalibrate") if getattr(self, name)]
         words += [] if self.min_rate == MIN_RATE else ["--min_rate", str(self.min_rate)]
         return shlex.join([*words, *self.options])
