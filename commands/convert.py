@@ -56,14 +56,15 @@ def convert(
     import zoo
     from zoo.conversion import ConversionSettings, check_twin, convert_with_thresholds
     from zoo.conversion_report import STEPS_SHOWN, accuracies, layer_fits
-    from zoo.registry.runs import load_run
+    from zoo.registry.runs import Run
 
     from .convert_run import accuracy_table, check_target, layer_table, source_recipe, twin_teacher, write_run
     from .recipe_data import make_data, training_images
 
     settings = ConversionSettings(method, steps, calibrate, start, percentile)
     check_target(Path(target), overwrite)
-    ann, recipe = load_run(run), source_recipe(run)
+    source = Run(run)
+    ann, recipe = source.model(), source_recipe(source)
     method = check_twin(ann, method)
     twin_recipe = copy.deepcopy(recipe)
     recipe["data"]["init_args"] = {**(recipe["data"].get("init_args") or {}), **(data or {})}
@@ -87,7 +88,7 @@ def convert(
         **how,
         "seed": seed,
         "samples": count,
-        **({"teacher": teacher} if (teacher := twin_teacher(run, recipe)) else {}),
+        **({"teacher": teacher} if (teacher := twin_teacher(source, recipe)) else {}),
         "accuracy": {"split": "val", **asdict(shares)},
         "layers": [asdict(fit) for fit in fits],
         "recipe": twin_recipe,

@@ -18,7 +18,7 @@ from zoo.conversion import Conversion
 from zoo.conversion_report import STEPS_SHOWN, Accuracies, LayerFit
 from zoo.registry.files import fingerprint, read_json, replace_directory, write_json
 from zoo.registry.results import read_results
-from zoo.registry.runs import run_checkpoint, run_file
+from zoo.registry.runs import Run
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -36,32 +36,31 @@ def check_target(target: Path, overwrite: bool) -> None:
             f"{target} was not written by snnzoo convert: it has no conversion.json, so --overwrite does not replace "
             "it. Choose another directory."
         )
-    if read_json(target / "conversion.json").get("checkpoint") != fingerprint(run_checkpoint(target)):
+    if read_json(target / "conversion.json").get("checkpoint") != Run(str(target)).fingerprint:
         raise FileExistsError(
             f"{target} holds other weights than its conversion.json describes, so --overwrite does not replace it. "
             "Choose another directory."
         )
 
 
-def source_recipe(run: str) -> dict[str, Any]:
+def source_recipe(run: Run) -> dict[str, Any]:
     """The recipe of a run.
 
     Raises:
         FileNotFoundError: If it has none.
     """
-    path = run_file(run, "config.yaml")
-    if path is None:
+    recipe = run.recipe()
+    if not recipe:
         raise FileNotFoundError(
-            f"{run_checkpoint(run)} lies in no run with a config.yaml, which names the data. Give the directory of a "
+            f"{run.checkpoint} lies in no run with a config.yaml, which names the data. Give the directory of a "
             "run that snnzoo fit wrote."
         )
-    recipe: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return recipe
 
 
-def twin_teacher(run: str, recipe: Mapping[str, Any]) -> dict[str, Any]:
+def twin_teacher(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Name, architecture and licence of the teacher of a twin; of an untested twin the name only; empty without one."""
-    file, name = run_file(run, "results.json"), (recipe["model"].get("init_args") or {}).get("teacher")
+    file, name = run.file("results.json"), (recipe["model"].get("init_args") or {}).get("teacher")
     facts = (read_results(file.parent).teacher if file else None) or ({"name": name} if name else {})
     return {key: value for key, value in facts.items() if key != "measurement"}
 

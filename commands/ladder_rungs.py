@@ -16,7 +16,7 @@ from lightning_modules.objectives import Objective
 from zoo.model import SpikingModel
 from zoo.registry.files import replacing, write_text
 from zoo.registry.results import Results, read_results
-from zoo.registry.runs import load_run, run_checkpoint
+from zoo.registry.runs import Run
 from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
 from .fit import parse_recipe
@@ -204,13 +204,14 @@ def recalibrate(previous: Path, run: Path, steps: int) -> Path:
     Raises:
         ValueError: If no threshold of the student is learned.
     """
-    model = load_run(previous)
+    source = Run(str(previous))
+    model = source.model()
     model.num_steps = steps
     data = make_data(read_recipe(previous / "config.yaml")["data"])
     data.setup("fit")
     images = torch.cat(list(training_images(data, CALIBRATION_SAMPLES, CALIBRATION_SAMPLES)), dim=1)
     found = calibrate_thresholds(model, images)
-    checkpoint = torch.load(run_checkpoint(previous), weights_only=True, map_location="cpu")
+    checkpoint = torch.load(source.checkpoint, weights_only=True, map_location="cpu")
     for name, threshold in found.items():
         checkpoint["state_dict"][f"{checkpoint['zoo']['prefix']}{name}.v_threshold"].fill_(threshold)
     path = run / "start.ckpt"

@@ -21,7 +21,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from zoo.registry.files import write_text
-from zoo.registry.runs import run_file
+from zoo.registry.runs import Run
 
 # What one call asks for, such as the checkpoint to start from: the arguments of the trainer's methods, and our own.
 CALL_OPTIONS = frozenset(
@@ -113,7 +113,7 @@ def network_option(recipe: Mapping[str, Any]) -> str:
 
 def recipe_beside(path: Path) -> dict[str, Any]:
     """The recipe of the run that a checkpoint file lies in; empty if there is none."""
-    file = run_file(path, "config.yaml")
+    file = Run(str(path)).file("config.yaml")
     return recipe_from_yaml(file.read_text(encoding="utf-8")) if file else {}
 
 
@@ -137,7 +137,9 @@ def refuse_another_recipe(path: Path, recorded: Mapping[str, Any], asked: Mappin
         return
     named = "; ".join(f"{shown(key)}: expected {old}, found {new}" for key, old, new in changes)
     held = not forbidden_changes(recorded, recipe_beside(path))  # and not edited, say
-    how = f": --config {run_file(path, 'config.yaml')} --ckpt_path {path}" if held else ", with the values expected"
+    how = (
+        f": --config {Run(str(path)).file('config.yaml')} --ckpt_path {path}" if held else ", with the values expected"
+    )
     raise ValueError(
         f"{path} was trained by another recipe. {named}. Go on by the recorded recipe{how}. "
         f"Or start a new run from its weights: --model.{network_option(asked)} {path} --run NEW, without --ckpt_path."

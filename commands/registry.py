@@ -97,7 +97,7 @@ def publish(source: str, target: str, overwrite: bool = False) -> None:
     """Publish a tested run, with its card, to a registry.
 
     Args:
-        source: A run directory (its best checkpoint is taken), or a .ckpt file of a run.
+        source: A run directory (its best checkpoint is taken), a .ckpt file of a run, or a published checkpoint.
         target: REGISTRY_DIR/architecture.tag, or hf-hub:org/name.
         overwrite: Replace a checkpoint that is already there.
     """

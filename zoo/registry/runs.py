@@ -114,11 +114,6 @@ def run_checkpoint(source: str | Path) -> Path:
     return found
 
 
-def run_file(source: str | Path, name: str) -> Path | None:
-    """A file of the run that a run directory or a checkpoint file belongs to; see `Run.file`."""
-    return Run(str(source)).file(name)
-
-
 def load_run(source: str | Path) -> Network:
     """The network of a run directory (its best checkpoint, else its last) or of a `.ckpt` file.
 
