@@ -22,7 +22,7 @@ from .splits import check_fraction
 
 
 class BaseDataModule(LightningDataModule, ABC):
-    """Loaders over three splits. A data set states its constants and implements `load`.
+    """Loaders over three splits. A dataset states its constants and implements `load`.
 
     A batch is `(x, y)`: x `[T, N, C, H, W]` float32, normalised, T = 1 for images; y `[N]` int64. With mixup or cutmix,
     training batches have soft targets y `[N, K]` float32. Training data are a pure function of (seed, epoch, index),
@@ -38,14 +38,14 @@ class BaseDataModule(LightningDataModule, ABC):
         cutmix: Alpha of cutmix, 0 = off.
         augment: Whether training images are augmented.
         val_fraction: Part of the official training data that becomes the validation split.
-        augmentation: Transforms of a training image [T=1, C, H, W] that replace those of the data set: classes of
-            torchvision (`torchvision.transforms.v2.RandomCrop`) or of `image_augmentation`. Default: the data set's.
+        augmentation: Transforms of a training image [T=1, C, H, W] that replace those of the dataset: classes of
+            torchvision (`torchvision.transforms.v2.RandomCrop`) or of `image_augmentation`. Default: the dataset's.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
 
-    # The constants of a data set.
+    # The constants of a dataset.
     num_classes: int
     in_chans: int
     image_size: int
@@ -77,7 +77,7 @@ class BaseDataModule(LightningDataModule, ABC):
             ("cutmix", cutmix, 0),
         ):
             if not value >= lowest:  # so that nan is refused, too
-                raise ValueError(f"{name} must be at least {lowest}, got {value}.")
+                raise ValueError(f"{name}: expected at least {lowest}, found {value}.")
         check_fraction("val_fraction", val_fraction)
         self.batch_size, self.num_workers, self.seed = batch_size, workers, seed
         self.mixup, self.cutmix, self.augment, self.val_fraction = mixup, cutmix, augment, val_fraction
@@ -87,7 +87,7 @@ class BaseDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> dict[str, Dataset[Any]]:
-        """Read the data set: "train", "val" and "test", each of sequences `[T, C, H, W]` (uint8 or 0..1), labels."""
+        """Read the dataset: "train", "val" and "test", each of sequences `[T, C, H, W]` (uint8 or 0..1), labels."""
 
     @property
     def input_cfg(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class BaseDataModule(LightningDataModule, ABC):
         }
 
     def setup(self, stage: str) -> None:
-        """Read the data set once; the trainer calls this for each of fit, validate, test and predict."""
+        """Read the dataset once; the trainer calls this for each of fit, validate, test and predict."""
         if self.max_workers == 0:  # a choice, not an oversight: images in memory are faster than a queue
             warnings.filterwarnings("ignore", message=".*does not have many workers")
         if self.splits:

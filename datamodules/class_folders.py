@@ -20,7 +20,7 @@ def find_splits(root: Path, suffixes: tuple[str, ...], val_fraction: float, test
     if "train" not in folders or not subfolders(root / "train"):  # a folder "train" of files is a class: the vehicle
         return cut(find_files(root, suffixes), root, {"test": test_fraction, "val": val_fraction})
     if unknown := set(folders) - set(SPLITS):
-        raise ValueError(f"{root}: found {sorted(unknown)} beside the folder train; accepted are train, val and test.")
+        raise ValueError(f"{root}: found {sorted(unknown)} beside the folder train; expected train, val and test.")
     if "test" not in folders:
         raise ValueError(f"{root}: found a folder train but no folder test. Add it, or put the classes into {root}.")
     splits = {split: find_files(root / split, suffixes) for split in folders}
@@ -84,13 +84,13 @@ def read_split_file(split_file: Path, root: Path) -> dict[str, Files]:
     with split_file.open(newline="", encoding="utf-8-sig") as lines:  # -sig: spreadsheets write a byte order mark
         rows = csv.DictReader(lines, restval="")
         if absent := {"path", "label", "split"} - set(rows.fieldnames or ()):
-            raise ValueError(f"{split_file}: missing column {sorted(absent)}; the header must be path,label,split.")
+            raise ValueError(f"{split_file}: missing column {sorted(absent)}; expected the header path,label,split.")
         for row in rows:
             where, file, split = f"{split_file}, line {rows.line_num}", root / row["path"], row["split"]
             if split not in SPLITS:
                 close = difflib.get_close_matches(split, SPLITS, n=1, cutoff=0.4)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
-                raise ValueError(f"{where}: unknown split {split!r}; accepted are train, val and test.{hint}")
+                raise ValueError(f"{where}: unknown split {split!r}; expected train, val and test.{hint}")
             if not row["label"]:
                 raise ValueError(f"{where}: the label is empty.")
             if not file.is_file():

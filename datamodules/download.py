@@ -1,4 +1,4 @@
-"""Data sets that a library knows how to download."""
+"""Datasets that a library knows how to download."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 
 def download(name: str, fetch: Callable[[], Any], missing: Callable[[], list[Path]], home: str) -> None:
-    """Let a library download (or unpack) a data set if files are missing.
+    """Let a library download (or unpack) a dataset if files are missing.
 
     Args:
-        name: Name of the data set.
+        name: Name of the dataset.
         fetch: Downloads it.
         missing: Lists the missing files.
-        home: Home page of the data set, for the user without a network.
+        home: Home page of the dataset, for the user without a network.
 
     Raises:
         FileNotFoundError: If that fails.

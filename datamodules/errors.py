@@ -8,7 +8,7 @@ from typing import Any
 
 
 class DataError(ValueError):
-    """A file of a data set that cannot be read.
+    """A file of a dataset that cannot be read.
 
     Args:
         file: The file.

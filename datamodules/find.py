@@ -83,7 +83,7 @@ def recipe_data(recipe: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"{recipe}: this is no YAML: {error}") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), dict):
-        raise ValueError(f"{recipe}: a recipe must have a section data with class_path and init_args.")
+        raise ValueError(f"{recipe}: expected a section data with class_path and init_args, found none.")
     return settings["data"]
 
 
@@ -105,7 +105,7 @@ def folder_kind(root: Path) -> type[Any]:
         kinds[EventFolderDataModule] -= NOTES
     if sum(map(bool, kinds.values())) != 1:
         raise ValueError(
-            f"{root} must have recordings ({', '.join(SUFFIXES)}) or images ({', '.join(IMG_EXTENSIONS)}) in it, and "
+            f"{root}: expected recordings ({', '.join(SUFFIXES)}) or images ({', '.join(IMG_EXTENSIONS)}), "
             f"not both; found files ending in {', '.join(sorted(endings)) or 'nothing'}."
         )
     return next(kind for kind, found in kinds.items() if found)

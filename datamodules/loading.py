@@ -35,7 +35,7 @@ class EpochSampler(Sampler[Key]):
     `DistributedSamplerWrapper`, which passes `set_epoch` on and deals the pairs out to the devices.
 
     Args:
-        source: The data set to draw from; only its length matters.
+        source: The dataset to draw from; only its length matters.
         seed: Of the whole training run.
     """
 
@@ -58,7 +58,7 @@ class EpochSampler(Sampler[Key]):
 
 
 class SeededDataset(Dataset[Sample]):
-    """A data set seen through a transform whose random numbers come from the sample's own seed.
+    """A dataset seen through a transform whose random numbers come from the sample's own seed.
 
     During the transform `current_turn` is the turn of the sample.
 

@@ -24,7 +24,7 @@ def mat_arrays(file: Path) -> dict[str, NDArray[Any]]:
     data = file.read_bytes()
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
     if not data.startswith(b"MATLAB 5.0") or order is None:
-        raise DataError(file, "the file must begin with 'MATLAB 5.0 MAT-file' and be marked IM or MI at byte 126.", 0)
+        raise DataError(file, "expected 'MATLAB 5.0 MAT-file' at the beginning and IM or MI at byte 126.", 0)
     found: dict[str, NDArray[Any]] = {}
     at = 128
     while at < len(data):
@@ -54,7 +54,7 @@ def mat_array(data: bytes, order: str) -> dict[str, NDArray[Any]]:
     """Name and values of an element that is a matrix (14) of real numbers; of others, nothing."""
     kind, matrix, _ = mat_element(data, 0, order)
     if kind != 14:
-        raise ValueError(f"a matrix (14) must stand here, found an element of type {kind}")
+        raise ValueError(f"expected a matrix (14), found an element of type {kind}")
     (_, flags, at), parts = mat_element(matrix, 0, order), []
     for _ in range(2):
         _, part, at = mat_element(matrix, at, order)
@@ -64,6 +64,6 @@ def mat_array(data: bytes, order: str) -> dict[str, NDArray[Any]]:
         return {}
     kind, values, _ = mat_element(matrix, at, order)
     if kind not in MAT_TYPES:
-        raise ValueError(f"numbers must have one of the types {', '.join(map(str, MAT_TYPES))}, found {kind}")
+        raise ValueError(f"expected numbers of a type in {', '.join(map(str, MAT_TYPES))}, found {kind}")
     shape = np.frombuffer(parts[0], f"{order}u4").tolist()  # unsigned: a negative length cannot mean "what is left"
     return {parts[1].decode(): np.frombuffer(values, order + MAT_TYPES[kind]).reshape(shape, order="F")}

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 def check_fraction(name: str, value: float) -> None:
     """Raise a ValueError unless 0 < value < 1."""
     if not 0 < value < 1:
-        raise ValueError(f"{name} must be between 0 and 1 (both excluded), got {value}.")
+        raise ValueError(f"{name}: expected between 0 and 1 (both excluded), found {value}.")
 
 
 def stratified_split(labels: ArrayLike, fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ MOST_SURVEYED = 500  # recordings of a split whose events are counted
 
 @dataclass
 class Split:
-    """One split of a data set.
+    """One split of a dataset.
 
     Args:
         samples: Number of samples.
@@ -29,7 +29,7 @@ class Split:
 
 
 def survey(data: BaseDataModule) -> dict[str, Split]:
-    """The numbers of every split of a data set that is set up."""
+    """The numbers of every split of a dataset that is set up."""
     return {split: survey_split(data, source_of(data.splits[split])) for split in ("train", "val", "test")}
 
 
@@ -50,7 +50,7 @@ def survey_split(data: BaseDataModule, source: Any) -> Split:
 
 
 def labels_of(source: Any) -> list[int]:
-    """The class of every sample, if the data set knows them without loading samples; else nothing."""
+    """The class of every sample, if the dataset knows them without loading samples; else nothing."""
     labels = source.tensors[1] if isinstance(source, TensorDataset) else getattr(source, "targets", [])
     labels = np.asarray(labels)
     return labels.tolist() if labels.ndim == 1 else []

@@ -44,7 +44,7 @@ class Events:
         arrays = {name: np.asarray(values) for name, values in (("t", t), ("x", x), ("y", y), ("p", p))}
         if len({values.shape for values in arrays.values()}) > 1 or arrays["t"].ndim != 1:
             shapes = ", ".join(f"{name} {values.shape}" for name, values in arrays.items())
-            raise ValueError(f"t, x, y and p must be rows of the same length, found {shapes}.")
+            raise ValueError(f"t, x, y and p: expected rows of the same length, found {shapes}.")
         within("t", arrays["t"], -(2**62), 2**62, "µs")
         for name in ("x", "y"):
             within(name, arrays[name], 0, 2**15 - 1, "pixels")
@@ -56,7 +56,7 @@ class Events:
         signed = arrays["p"].dtype != bool and bool((arrays["p"] < 0).any())
         if signed and (zero := arrays["p"] == 0).any():
             raise ValueError(
-                f"event {int(zero.argmax())} has p = 0 where others have -1; accepted: 0 and 1, or -1 and 1."
+                f"event {int(zero.argmax())} has p = 0 where others have -1; expected 0 and 1, or -1 and 1."
             )
         return cls(
             arrays["t"].astype(np.int64),
@@ -98,8 +98,8 @@ class EventTransform(nn.Module, ABC):
 def within(name: str, values: NDArray[Any], low: int, high: int, what: str) -> None:
     """Raise a ValueError that names the first of the values that is not in low..high, a NaN included."""
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be numbers, found {values.dtype}.")
+        raise ValueError(f"{name}: expected numbers, found {values.dtype}.")
     bad = ~((values >= low) & (values <= high))
     if bad.any():
         first = int(bad.argmax())
-        raise ValueError(f"event {first} has {name} = {values[first]}; accepted: {low} to {high} ({what}).")
+        raise ValueError(f"event {first} has {name} = {values[first]}; expected {low} to {high} ({what}).")

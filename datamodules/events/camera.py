@@ -115,7 +115,7 @@ class EventCamera:
             ("seed", self.seed, 0, np.inf),
         ):
             if not low <= value <= high:
-                raise ValueError(f"{name} must be from {low} to {high}, got {value}.")
+                raise ValueError(f"{name}: expected {low} to {high}, found {value}.")
 
     @property
     def sensor_size(self) -> SensorSize:
@@ -132,7 +132,7 @@ class EventCamera:
 
         Args:
             image: [H', W'] or [C, H', W'], C = 1 or 3: uint8, or numbers in 0..1, proportional to brightness.
-            index: Number of the image in its data set: images of different numbers have different noise.
+            index: Number of the image in its dataset: images of different numbers have different noise.
         """
         times, level = self.brightness(image)
         level = level.reshape(len(times), -1).T.copy()  # [H W, S]: the times of a pixel side by side
@@ -201,10 +201,10 @@ def luminance(image: ArrayLike) -> NDArray[np.float64]:
             light[0] if len(light) == 1 else sum(weight * part for weight, part in zip(LUMINANCE, light, strict=True))
         )
     if light.ndim != 2 or not light.size:
-        raise ValueError(f"an image must be [H, W] or [C, H, W] with 1 or 3 channels, found {list(array.shape)}.")
+        raise ValueError(f"image: expected [H, W] or [C, H, W] with 1 or 3 channels, found {list(array.shape)}.")
     if not (light.min() >= 0 and light.max() <= 1 + 1e-6):
         raise ValueError(
-            f"an image must be uint8, or numbers in 0..1; found {array.dtype} from {array.min()} to {array.max()}."
+            f"image: expected uint8, or numbers in 0..1; found {array.dtype} from {array.min()} to {array.max()}."
         )
     return np.ascontiguousarray(light)
 

@@ -52,7 +52,7 @@ class CIFAR10DVSDataModule(PublishedEventDataModule):
     ) -> None:
         super().__init__(root=root, val_fraction=val_fraction, **kwargs)
         if split not in ("first_90", "tebn"):
-            raise ValueError(f'split must be "first_90" or "tebn", got {split!r}.')
+            raise ValueError(f'split: expected "first_90" or "tebn", found {split!r}.')
         self.split = split
 
     def fetch(self) -> None:

@@ -95,4 +95,4 @@ class SampleEvents(EventTransform):
 def check_num_points(num_points: int) -> None:
     """Raise a ValueError unless a cloud can have as many points."""
     if num_points < 1:
-        raise ValueError(f"num_points must be at least 1, got {num_points}.")
+        raise ValueError(f"num_points: expected at least 1, found {num_points}.")

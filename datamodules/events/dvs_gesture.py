@@ -119,7 +119,7 @@ def arrays(folder: Path) -> list[Gesture]:
     for trial in sorted(path for path in folder.iterdir() if path.is_dir()):
         for file in recordings(trial, (".npy",)):
             if not (file.stem.isdigit() and int(file.stem) < len(CLASSES)):
-                raise DataError(file, f"the name must be a label, 0 to {len(CLASSES) - 1}.")
+                raise DataError(file, f"expected a label as the name, 0 to {len(CLASSES) - 1}.")
             gestures.append(Gesture(user_of(trial), EventSample(file, int(file.stem))))
     return gestures
 
@@ -165,5 +165,5 @@ def user_of(path: Path) -> int:
     """
     match = re.match(r"user(\d+)_", path.name)
     if not match:
-        raise DataError(path, "the name must begin with user and a number: user01_led.")
+        raise DataError(path, "expected a name that begins with user and a number: user01_led.")
     return int(match[1])

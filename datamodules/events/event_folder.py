@@ -106,5 +106,5 @@ def refuse_copies(splits: dict[str, Files]) -> None:
 def check_sensor_size(size: SensorSize) -> SensorSize:
     """Raise a ValueError unless all of (W, H, P) are possible."""
     if not (len(size) == 3 and min(size) >= 1 and max(size[:2]) <= 2**15 and size[2] <= 2):
-        raise ValueError(f"sensor_size is (width, height, polarities 1 or 2) in pixels, each at least 1; got {size}.")
+        raise ValueError(f"sensor_size: expected (width, height, polarities 1 or 2), each at least 1, found {size}.")
     return size

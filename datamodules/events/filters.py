@@ -123,7 +123,7 @@ class HotPixels(EventTransform):
 def positive(name: str, value: float) -> float:
     """The value, if it can be one; a thousandth of a ms is the clock's tick."""
     if not 1e-3 <= value <= 1e12:
-        raise ValueError(f"{name} must be 0.001 to 1e12, got {value}.")
+        raise ValueError(f"{name}: expected 0.001 to 1e12, found {value}.")
     return value
 
 

@@ -80,11 +80,11 @@ class Frames(Representation):
     def __post_init__(self) -> None:
         check_steps(self.num_steps, self.window_ms)
         if self.by not in ("time", "count"):
-            raise ValueError(f'by must be "time" or "count", got {self.by!r}.')
+            raise ValueError(f'by: expected "time" or "count", found {self.by!r}.')
         if self.by == "count" and (self.num_steps is None or self.window_ms is not None):
             raise ValueError('by="count" takes num_steps, and no window_ms: its steps have no fixed duration.')
         if self.values not in ("count", "binary", "log", "maximum"):
-            raise ValueError(f'values must be "count", "binary", "log" or "maximum", got {self.values!r}.')
+            raise ValueError(f'values: expected "count", "binary", "log" or "maximum", found {self.values!r}.')
 
     def __call__(self, events: Events, sensor_size: SensorSize) -> NDArray[Any]:
         """Counts [T, P, H, W], uint16, or uint32 if a step has more events than that holds; "binary": 0, 1, uint8."""
@@ -216,7 +216,7 @@ class TimeSurface(Representation):
     def __post_init__(self) -> None:
         check_steps(self.num_steps, self.window_ms)
         if not self.tau_ms > 0:
-            raise ValueError(f"tau_ms must be more than 0, got {self.tau_ms}.")
+            raise ValueError(f"tau_ms: expected more than 0, found {self.tau_ms}.")
 
     def __call__(self, events: Events, sensor_size: SensorSize) -> NDArray[Any]:
         """The surfaces, float32."""
@@ -238,9 +238,9 @@ def check_steps(num_steps: int | None, window_ms: float | None) -> None:
     if num_steps is None and window_ms is None:
         raise ValueError("Give num_steps, the number of steps, or window_ms, the duration of each.")
     if num_steps is not None and num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+        raise ValueError(f"num_steps: expected at least 1, found {num_steps}.")
     if window_ms is not None and not 1e-3 <= window_ms <= 1e12:
-        raise ValueError(f"window_ms must be 0.001 (1 µs) to 1e12, got {window_ms}.")
+        raise ValueError(f"window_ms: expected 0.001 (1 µs) to 1e12, found {window_ms}.")
 
 
 def step_edges(t: NDArray[np.int64], num_steps: int | None, window_ms: float | None) -> list[int]:
@@ -257,7 +257,7 @@ def step_edges(t: NDArray[np.int64], num_steps: int | None, window_ms: float | N
     if num_steps is None and needed > MOST_STEPS:
         raise ValueError(
             f"a recording from {first} to {first + duration - 1} µs takes {needed} windows of {window_ms} ms, "
-            f"accepted: up to {MOST_STEPS}. Look for wrong times in it, or give num_steps or a longer window_ms."
+            f"expected up to {MOST_STEPS}. Look for wrong times in it, or give num_steps or a longer window_ms."
         )
     edges = [first + k * window for k in range((num_steps or needed) + 1)]
     return [*edges[:-1], max(edges[-1], first + duration)]

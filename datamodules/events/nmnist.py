@@ -16,7 +16,7 @@ class NMNISTDataModule(PublishedEventDataModule):
 
     Splits, all fixed: test = the recordings in `Test`; validation = `val_fraction` of those in `Train`, stratified
     (5,000 of 60,000); training = the others. Files `root/NMNIST/{Train,Test}/<digit>/<number>.bin`, 5 bytes an event;
-    fewer files, such as a part of the data set, are taken as they are. What is missing is downloaded by tonic.
+    fewer files, such as a part of the dataset, are taken as they are. What is missing is downloaded by tonic.
 
     Args:
         root: Folder that holds (or receives) the folder `NMNIST`.

@@ -44,10 +44,10 @@ class ToFloat(nn.Module):
 
 
 class EventDataModule(BaseDataModule, ABC):
-    """Recordings of event cameras, as sequences [T, C, H, W] of their representation. A data set gives its `find`.
+    """Recordings of event cameras, as sequences [T, C, H, W] of their representation. A dataset gives its `find`.
 
     From file to batch: read, scale to `size`, `filters`, `representation`, float32. What comes out is cached; training
-    data that are augmented are cached as events before the representation. Splits: those of the data set.
+    data that are augmented are cached as events before the representation. Splits: those of the dataset.
 
     Args:
         root: Folder of the data.
@@ -94,12 +94,12 @@ class EventDataModule(BaseDataModule, ABC):
         stride_ms = window_ms if stride_ms is None else stride_ms
         for name, value in (("window_ms", window_ms), ("stride_ms", stride_ms)):
             if value is not None and not 1e-3 <= value <= 1e12:
-                raise ValueError(f"{name} is a time in ms and must be 0.001 (1 µs) to 1e12, got {value}.")
+                raise ValueError(f"{name}: expected a time in ms, 0.001 (1 µs) to 1e12, found {value}.")
         if stride_ms is not None and (window_ms is None or stride_ms > window_ms):
-            raise ValueError(f"stride_ms must be at most window_ms, or events are lost; got {stride_ms}, {window_ms}.")
+            raise ValueError(f"stride_ms: expected at most window_ms ({window_ms}), found {stride_ms}.")
         for name, value in (("eventmix", eventmix), ("min_events", min_events), ("cache_gb", cache_gb)):
             if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, got {value}.")
+                raise ValueError(f"{name}: expected at least 0 and finite, found {value}.")
         chosen = {"mixup": self.mixup, "cutmix": self.cutmix, "eventmix": eventmix}
         if representation and representation.sequence_ndim != 5 and any(chosen.values()):
             mixing = " and ".join(name for name, alpha in chosen.items() if alpha)
@@ -110,7 +110,7 @@ class EventDataModule(BaseDataModule, ABC):
                 "See datamodules.events.augmentation.all."
             )
         if on_error not in ("raise", "skip"):
-            raise ValueError(f'on_error must be "raise" or "skip", got {on_error!r}.')
+            raise ValueError(f'on_error: expected "raise" or "skip", found {on_error!r}.')
         self.root, self.representation = Path(root), representation or Frames(num_steps=10)
         self.filters, self.augmentation, self.eventmix = filters, augmentation, eventmix
         self.window_ms, self.stride_ms, self.min_events, self.on_error = window_ms, stride_ms, min_events, on_error
@@ -134,12 +134,12 @@ class EventDataModule(BaseDataModule, ABC):
         size = self.wanted_size or (height, width)
         if not (1 <= size[0] <= height and 1 <= size[1] <= width):
             raise ValueError(
-                f"size must be at least 1 and at most the sensor's height and width, {height} x {width}; got {size}."
+                f"size: expected at least 1 and at most the sensor's {height} x {width} (height, width), found {size}."
             )
         return size
 
     @property
-    def in_chans(self) -> int:  # type: ignore[override]  # a constant of other data sets
+    def in_chans(self) -> int:  # type: ignore[override]  # a constant of other datasets
         """C, of the representation."""
         return self.input_size[0]
 

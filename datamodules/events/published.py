@@ -25,10 +25,10 @@ class Layout(NamedTuple):
 
 
 class PublishedEventDataModule(EventDataModule, ABC):
-    """A data set by its name: it states its files, where they may be (`layouts`), and how tonic gets them (`fetch`).
+    """A dataset by its name: it states its files, where they may be (`layouts`), and how tonic gets them (`fetch`).
 
-    Args of all such data sets: `root`, the folder that holds (or receives) one of the folders of `layouts`, and those
-    of `EventDataModule`. A part of a data set is taken as it is, as long as every folder is there and none is empty.
+    Args of all such datasets: `root`, the folder that holds (or receives) one of the folders of `layouts`, and those
+    of `EventDataModule`. A part of a dataset is taken as it is, as long as every folder is there and none is empty.
     """
 
     title: ClassVar[str]
@@ -37,7 +37,7 @@ class PublishedEventDataModule(EventDataModule, ABC):
 
     def fetch(self) -> None:
         """Download and unpack into `root`; what raises RuntimeError leaves it to the user."""
-        raise RuntimeError("it must be asked for on its home page")
+        raise RuntimeError("request it on its home page")
 
     @property
     def folder(self) -> Path:
@@ -66,7 +66,7 @@ class PublishedEventDataModule(EventDataModule, ABC):
         why += f"; expected in {self.root.absolute()}: {self.files}"
         archives = [file for place in dict.fromkeys((folder, self.root)) for file in sorted(place.glob("*"))]
         if names := [str(file.absolute()) for file in archives if has_suffix(file, ARCHIVES)]:
-            why += f"; there are archives, which must be unpacked if they are of this data set: {', '.join(names)}"
+            why += f"; there are archives, which: expected unpacked if they are of this dataset: {', '.join(names)}"
         return not_found(self.title, [file.absolute() for file in missing[:10]], self.home, why)
 
     def prepare_data(self) -> None:
@@ -105,7 +105,7 @@ def number(file: Path) -> int:
     """
     digits = re.findall(r"\d+", file.stem)
     if not digits:
-        raise ValueError(f"{file}: the name has no number, by which the data set is split.")
+        raise ValueError(f"{file}: the name has no number, by which the dataset is split.")
     return int(digits[-1])
 
 

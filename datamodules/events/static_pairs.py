@@ -76,7 +76,7 @@ class StaticEventPairsDataModule(BaseDataModule):
             )
         check_kinds(events, images)
         if not exponent >= 0:
-            raise ValueError(f"exponent must be at least 0, got {exponent}.")
+            raise ValueError(f"exponent: expected at least 0, found {exponent}.")
         self.max_workers = max(events.max_workers, images.max_workers)
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
         self.events, self.images, self.exponent, self.value_channel = events, images, exponent, value_channel
@@ -90,7 +90,7 @@ class StaticEventPairsDataModule(BaseDataModule):
         return self.events.input_cfg
 
     def prepare_data(self) -> None:
-        """Get both data sets."""
+        """Get both datasets."""
         self.events.prepare_data()
         self.images.prepare_data()
 
@@ -107,7 +107,7 @@ class StaticEventPairsDataModule(BaseDataModule):
         return {**self.events.splits, "train": Pairs(self.events.splits["train"], stills, partners)}
 
     def setup(self, stage: str) -> None:
-        """Read both data sets once; their samples have their seeds and transforms already."""
+        """Read both datasets once; their samples have their seeds and transforms already."""
         self.splits = self.splits or self.load()
 
     def still(self) -> nn.Module:
@@ -200,9 +200,9 @@ def match(events: Sequence[str], images: Sequence[str]) -> list[int]:
 def check_kinds(events: BaseDataModule, images: BaseDataModule) -> None:
     """Raise a ValueError unless there are frames to pair with images, and neither are mixed."""
     if events.sequence_ndim != 5:
-        raise ValueError(f"events must be frames [T, C, H, W], but {type(events).__name__} gives other sequences.")
+        raise ValueError(f"events: expected frames [T, C, H, W], found the sequences of {type(events).__name__}.")
     if images.sequence_ndim != 5 or isinstance(images, EventDataModule) or images.in_chans not in (1, 3):
-        raise ValueError(f"images must be colour or grey images, but those of {type(images).__name__} are not.")
+        raise ValueError(f"images: expected colour or grey images, found those of {type(images).__name__}.")
     for name, data in (("events", events), ("images", images)):
         if data.mixes():
             raise ValueError(f"{name}: mixup, cutmix and eventmix would take the class from a pair. Leave them off.")

@@ -1,4 +1,4 @@
-"""The event twin of a data set of images: the same pictures and splits, filmed by a moving event camera."""
+"""The event twin of a dataset of images: the same pictures and splits, filmed by a moving event camera."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ImageClip(EventSample):
     Args:
         images: The split that holds the image.
         index: Its place there.
-        number: Its place in the whole data set: index of its noise.
+        number: Its place in the whole dataset: index of its noise.
         digest: Hash of its pixels.
     """
 
@@ -53,14 +53,14 @@ class CameraReader:
 
 
 class EventTwinDataModule(EventDataModule):
-    """Event twin of any data set of images: its images, filmed by a simulated camera, with its classes and splits.
+    """Event twin of any dataset of images: its images, filmed by a simulated camera, with its classes and splits.
 
     Images are those of the source without its augmentation and normalisation. Each is filmed once, then found in the
     cache; the same image at the same place gives the same events, in every run. At the start of a run all images are
     read, to know their labels and to notice a changed one.
 
     Args:
-        source: The data set of images; it gives the splits (its `val_fraction`), while the batch size, the seed of the
+        source: The dataset of images; it gives the splits (its `val_fraction`), while the batch size, the seed of the
             order and the like are the arguments here.
         camera: What films; default: `EventCamera()`.
         kwargs: Arguments of `EventDataModule`, but for root and val_fraction.
@@ -72,7 +72,7 @@ class EventTwinDataModule(EventDataModule):
     def __init__(self, source: BaseDataModule, camera: EventCamera | None = None, **kwargs: Any) -> None:
         super().__init__(root=type(source).__name__, val_fraction=source.val_fraction, **kwargs)
         if source.sequence_ndim != 5 or isinstance(source, EventDataModule):
-            raise ValueError(f"source must be a data set of images, {type(source).__name__} is not.")
+            raise ValueError(f"source: expected a dataset of images, found {type(source).__name__}.")
         self.source, self.camera = source, camera or EventCamera()
         self.num_classes, self.label_names = source.num_classes, source.label_names
         self.sensor_size = self.camera.sensor_size

@@ -39,7 +39,7 @@ class CIFAR10DataModule(BaseDataModule):
     The "python version" is read from `root/cifar-10-batches-py`, and downloaded if a file is missing.
 
     Args:
-        root: Folder that holds (or receives) the folder of the data set.
+        root: Folder that holds (or receives) the folder of the dataset.
         val_fraction: Part of the official training images for validation.
         randaugment: Whether to add RandAugment (2 random operations of magnitude 9).
         erasing: Probability of erasing a random rectangle of a training image.
@@ -74,12 +74,12 @@ class CIFAR10DataModule(BaseDataModule):
     ) -> None:
         super().__init__(val_fraction=val_fraction, augmentation=augmentation, **kwargs)
         if not 0 <= erasing <= 1:
-            raise ValueError(f"erasing must be a probability in 0..1, got {erasing}.")
+            raise ValueError(f"erasing: expected a probability in 0..1, found {erasing}.")
         self.root = root
         if augmentation is not None:
             if randaugment or erasing:
                 raise ValueError(
-                    "augmentation replaces the transforms of the data set: expected it without randaugment and "
+                    "augmentation replaces the transforms of the dataset: expected it without randaugment and "
                     f"erasing, found randaugment {randaugment} and erasing {erasing}. Add "
                     "torchvision.transforms.v2.RandAugment or RandomErasing to the list instead."
                 )
@@ -91,7 +91,7 @@ class CIFAR10DataModule(BaseDataModule):
             self.augmentation += [v2.RandomErasing(erasing, value=[round(255 * mean) for mean in self.mean])]
 
     def files(self) -> dict[Path, str]:
-        """The files of the data set with their official md5 sums."""
+        """The files of the dataset with their official md5 sums."""
         folder = Path(self.root, self.dataset.base_folder).absolute()
         meta = (self.dataset.meta["filename"], self.dataset.meta["md5"])
         return {folder / name: md5 for name, md5 in [*self.dataset.train_list, *self.dataset.test_list, meta]}
@@ -136,6 +136,6 @@ class CIFAR100DataModule(CIFAR10DataModule):
 
 
 def tensors(dataset: Any, index: NDArray[np.int64] | slice = slice(None)) -> TensorDataset:
-    """Images [n, T=1, C=3, 32, 32] uint8 and labels [n] int64 of a torchvision data set."""
+    """Images [n, T=1, C=3, 32, 32] uint8 and labels [n] int64 of a torchvision dataset."""
     images = torch.from_numpy(dataset.data[index]).permute(0, 3, 1, 2)[:, None]  # [n, H, W, C] -> [n, 1, C, H, W]
     return TensorDataset(images.contiguous(), torch.tensor(dataset.targets)[index])

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8 x 8 pixels that come with scikit-learn: a real data set without a download."""
+"""Handwritten digits of 8 x 8 pixels that come with scikit-learn: a real dataset without a download."""
 
 from typing import Any
 

@@ -68,14 +68,14 @@ class ImageFolderDataModule(BaseDataModule):
         check_fraction("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
         if in_chans not in (1, 3):
-            raise ValueError(f"in_chans must be 3 (colour) or 1 (grey), got {in_chans}.")
+            raise ValueError(f"in_chans: expected 3 (colour) or 1 (grey), found {in_chans}.")
         if image_size < 1:
-            raise ValueError(f"image_size must be at least 1, got {image_size}.")
+            raise ValueError(f"image_size: expected at least 1, found {image_size}.")
         self.in_chans, self.image_size = in_chans, image_size
         self.mean, self.std = (tuple(values or [0.5] * in_chans) for values in (mean, std))
         if not len(self.mean) == len(self.std) == in_chans or min(self.std) <= 0:
             raise ValueError(
-                f"mean and std must have one value per channel ({in_chans}), std positive; got {mean} and {std}."
+                f"mean and std: expected one value per channel ({in_chans}), std positive, found {mean} and {std}."
             )
         if augmentation is None:
             shifts, flips = v2.RandomCrop(image_size, padding=image_size // 8), [v2.RandomHorizontalFlip()]

@@ -1,4 +1,4 @@
-"""MNIST and the data sets in its file format."""
+"""MNIST and the datasets in its file format."""
 
 import gzip
 import math
@@ -36,7 +36,7 @@ class MNISTDataModule(BaseDataModule):
 
     Raises:
         FileNotFoundError: If a file is missing and cannot be downloaded (`prepare_data`, `setup`).
-        ValueError: If a file is truncated, corrupt or of another data set (`setup`).
+        ValueError: If a file is truncated, corrupt or of another dataset (`setup`).
 
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1998.
     """

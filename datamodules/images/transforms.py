@@ -1,4 +1,4 @@
-"""Augmentation of images that torchvision lacks; for the list `augmentation` of a data set of images.
+"""Augmentation of images that torchvision lacks; for the list `augmentation` of a dataset of images.
 
 Every module maps an image [T=1, C, H, W] to an image of the same shape and draws from torch's CPU generator only, which
 `SeededDataset` seeds anew for every sample: what comes out depends on (seed, epoch, index), not on processes.

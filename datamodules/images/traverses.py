@@ -100,13 +100,13 @@ class PlacesDataModule(BaseDataModule):
         lowest = {"skip": (skip, 1), "first_place": (first_place, 0), "image_size": (image_size, 1)}
         for name, (value, least) in lowest.items():
             if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}.")
+                raise ValueError(f"{name}: expected at least {least}, found {value}.")
         if num_places is not None and num_places < 2:
-            raise ValueError(f"num_places must be at least 2, or None for all, got {num_places}.")
+            raise ValueError(f"num_places: expected at least 2, or None for all, found {num_places}.")
         if in_chans not in (1, 3):
-            raise ValueError(f"in_chans must be 3 (colour) or 1 (grey), got {in_chans}.")
+            raise ValueError(f"in_chans: expected 3 (colour) or 1 (grey), found {in_chans}.")
         if tolerance is not None and not 0 <= tolerance < math.inf:
-            raise ValueError(f"tolerance is a distance in places or m and must be >= 0, got {tolerance}.")
+            raise ValueError(f"tolerance: expected a distance >= 0 in places or m, found {tolerance}.")
         named = [*references, query, *([val] if val is not None else [])]
         if len(references) < 1 + (val is None) or len({*named}) < len(named):
             raise ValueError(
@@ -248,7 +248,7 @@ def read_positions(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
             if not all(map(math.isfinite, point)):
                 found = [row[name] for name in COLUMNS]
                 raise DataError(
-                    file, f"line {table.line_num}: expected three numbers {', '.join(COLUMNS)}, got {found}."
+                    file, f"line {table.line_num}: expected three numbers {', '.join(COLUMNS)}, found {found}."
                 )
     if not rows:
         raise DataError(file, "has no positions.")

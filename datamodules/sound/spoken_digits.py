@@ -52,8 +52,8 @@ class SpokenDigitsDataModule(SoundDataModule):
         held_out = [*test_speakers, *val_speakers]
         if not test_speakers or not val_speakers or len({*held_out}) < len(held_out) or not {*held_out} < {*SPEAKERS}:
             raise ValueError(
-                f"test_speakers and val_speakers must be some of {', '.join(SPEAKERS)}, at least one each, nobody "
-                f"twice and one left for training; got {list(test_speakers)} and {list(val_speakers)}."
+                f"test_speakers and val_speakers: expected some of {', '.join(SPEAKERS)}, at least one each, nobody "
+                f"twice and one left for training, found {list(test_speakers)} and {list(val_speakers)}."
             )
         self.speakers = {"test": tuple(test_speakers), "val": tuple(val_speakers)}
         self.speakers["train"] = tuple(speaker for speaker in SPEAKERS if speaker not in held_out)
@@ -78,6 +78,6 @@ class SpokenDigitsDataModule(SoundDataModule):
 
 
 def in_memory(source: Dataset[Any]) -> TensorDataset:
-    """All samples of a data set, read."""
+    """All samples of a dataset, read."""
     x, y = zip(*(source[index] for index in range(len(source))), strict=True)  # type: ignore[arg-type]  # has a length
     return TensorDataset(torch.stack(x), torch.tensor(y))

@@ -59,12 +59,12 @@ class MelFrames:
         f_max = rate / 2 if f_max is None else f_max
         check_ranges(("duration", duration, 1e6), ("dt", dt, duration), ("window", window, duration))
         if round(window * rate / 1000) < 3:  # Hann's window begins and ends with 0
-            raise ValueError(f"window must have 3 samples or more, {3000 / rate:g} ms, got {window}.")
+            raise ValueError(f"window: expected 3 samples or more, {3000 / rate:g} ms, found {window}.")
         check_ranges(("floor", floor, 200.0), ("f_max", f_max, rate / 2))
         if bands < 1:
-            raise ValueError(f"bands must be at least 1, got {bands}.")
+            raise ValueError(f"bands: expected at least 1, found {bands}.")
         if not 0 <= f_min < f_max:
-            raise ValueError(f"f_min must be at least 0 and below f_max, {f_max:g} Hz; got {f_min}.")
+            raise ValueError(f"f_min: expected at least 0 and below f_max, {f_max:g} Hz, found {f_min}.")
         self.rate, self.floor, self.in_chans = rate, floor, bands * self.channels_per_band
         self.starts = (np.arange(math.ceil(duration / dt - 1e-9)) * dt * rate / 1000).astype(int)
         self.window = np.hanning(round(window * rate / 1000))
@@ -121,7 +121,7 @@ class LevelCrossings(MelFrames):
 
 
 class SoundDataModule(BaseDataModule, ABC):
-    """Recordings of words, as x [T, N, F]: log-mel frames, or spike trains made of them. A data set gives its `find`.
+    """Recordings of words, as x [T, N, F]: log-mel frames, or spike trains made of them. A dataset gives its `find`.
 
     Augmentation: a shift by up to `shift_bands` and `shift_steps`.
 
@@ -174,10 +174,10 @@ class SoundDataModule(BaseDataModule, ABC):
     ) -> None:
         super().__init__(batch_size, num_workers, seed, augment=augment)
         if encoding not in ("spikes", "mel"):
-            raise ValueError(f'encoding must be "spikes" or "mel", got {encoding!r}.')
+            raise ValueError(f'encoding: expected "spikes" or "mel", found {encoding!r}.')
         for name, value in (("shift_bands", shift_bands), ("shift_steps", shift_steps)):
             if value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}.")
+                raise ValueError(f"{name}: expected at least 0, found {value}.")
         bank: dict[str, Any] = {"dt": dt, "duration": duration, "bands": bands, "window": window}
         bank |= {"f_min": f_min, "f_max": f_max, "floor": floor}
         self.encode = (
@@ -257,7 +257,7 @@ def check_ranges(*ranges: tuple[str, float, float]) -> None:
     """Raise a ValueError unless 0 < value <= highest for every (name, value, highest)."""
     for name, value, highest in ranges:
         if not 0 < value <= highest:
-            raise ValueError(f"{name} must be > 0 and at most {highest:g}, got {value}.")
+            raise ValueError(f"{name}: expected > 0 and at most {highest:g}, found {value}.")
 
 
 def read_wav(file: Path, rate: int) -> NDArray[np.float32]:
@@ -276,7 +276,7 @@ def read_wav(file: Path, rate: int) -> NDArray[np.float32]:
     if kind != (1, 2, rate):
         raise DataError(
             file,
-            f"{kind[0]} channels of {8 * kind[1]} bit at {kind[2]} Hz; the data set has one of 16 bit at {rate} Hz. "
+            f"{kind[0]} channels of {8 * kind[1]} bit at {kind[2]} Hz; the dataset has one of 16 bit at {rate} Hz. "
             "Convert it.",
         )
     if len(data) < 2 * count:

@@ -127,5 +127,5 @@ def read_windows(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         raise DataError(file, f"max_i says that windows have {lengths.min()}..{lengths.max()} steps, x has {steps}.")
     x, y = x[:, :-1], y[:, :-1]
     if not np.isin(x, (0, 1)).all() or not np.isin(y, (0, 1)).all() or not (y.sum(-1) <= 1).all():
-        raise DataError(file, "up to the last step, x must be 0 and 1, and y one-hot, or 0 where there is no label.")
+        raise DataError(file, "up to the last step: expected x of 0 and 1, and y one-hot, or 0 without a label.")
     return x.astype(np.uint8), np.where(y.any(-1), y.argmax(-1), UNLABELLED)

@@ -1,4 +1,4 @@
-"""The Heidelberg spiking data sets: spoken digits (SHD) and Speech Commands (SSC) through a model of the ear."""
+"""The Heidelberg spiking datasets: spoken digits (SHD) and Speech Commands (SSC) through a model of the ear."""
 
 from abc import ABC
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class HeidelbergDataModule(SpikeTrainDataModule, ABC):
         return [self.root / self.title / name, self.root / name]
 
     @cached_property
-    def label_names(self) -> Sequence[str]:  # type: ignore[override]  # a constant of other data sets
+    def label_names(self) -> Sequence[str]:  # type: ignore[override]  # a constant of other datasets
         """The words, of the file; numbers as long as it is not there."""
         file = self.file("train")
         if not file.is_file():
@@ -96,7 +96,7 @@ class SHDDataModule(HeidelbergDataModule):
     ) -> None:
         super().__init__(root, duration=duration, **kwargs)
         if not val_speakers or len(set(val_speakers)) < len(val_speakers):
-            raise ValueError(f"val_speakers must be one speaker or several, nobody twice, got {list(val_speakers)}.")
+            raise ValueError(f"val_speakers: expected one or more, nobody twice, found {list(val_speakers)}.")
         self.val_speakers = tuple(val_speakers)
 
     def read(self) -> dict[str, SpikeTrains]:
@@ -107,8 +107,8 @@ class SHDDataModule(HeidelbergDataModule):
         found = np.unique(speakers).tolist()
         if not set(self.val_speakers) < set(found):
             raise ValueError(
-                f"val_speakers must be some of those in {file}, {', '.join(map(str, found))}, and one must be left for "
-                f"training; got {list(self.val_speakers)}."
+                f"val_speakers: expected some of those in {file}, {', '.join(map(str, found))}, one left for "
+                f"training, found {list(self.val_speakers)}."
             )
         held_out = np.isin(speakers, self.val_speakers)
         test, _ = read_trains(self.file("test"), self.num_units, self.num_classes)
@@ -154,7 +154,7 @@ def read_trains(
     """All samples of a file, and, if asked for, the speaker of each of them.
 
     Raises:
-        DataError: If it is damaged, lacks a data set, or a value cannot be.
+        DataError: If it is damaged, lacks a dataset, or a value cannot be.
     """
     times: list[NDArray[Any]] = []
     units: list[NDArray[Any]] = []
@@ -180,7 +180,7 @@ def read_trains(
 
 
 def whole_numbers(file: Path, data: Any, name: str, highest: int) -> NDArray[np.int64]:
-    """A data set of whole numbers in 0..highest.
+    """A dataset of whole numbers in 0..highest.
 
     Raises:
         DataError: If it holds something else; names the first.
@@ -190,5 +190,5 @@ def whole_numbers(file: Path, data: Any, name: str, highest: int) -> NDArray[np.
         raise DataError(file, f"{name} is {values.dtype} {values.shape}; expected is a row of whole numbers.")
     bad = (values < 0) | (values > highest)
     if bad.any():
-        raise DataError(file, f"{name}[{int(bad.argmax())}] is {values[bad.argmax()]}; accepted: 0 to {highest}.")
+        raise DataError(file, f"{name}[{int(bad.argmax())}] is {values[bad.argmax()]}; expected 0 to {highest}.")
     return values.astype(np.int64)

@@ -71,7 +71,7 @@ def read_digits(file: Path, part: str, num_units: int) -> tuple[SpikeTrains, NDA
     """The single digits of a part, in the order of their keys, and the speaker (sex-name) of each.
 
     Raises:
-        DataError: If the file is damaged, lacks a data set, or a value cannot be.
+        DataError: If the file is damaged, lacks a dataset, or a value cannot be.
     """
     times, units, counts, labels, speakers = [], [], [], [], []
     with open_h5(file) as data:

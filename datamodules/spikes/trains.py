@@ -117,7 +117,7 @@ def check_spikes(file: Path, sample: str, times: NDArray[Any], units: NDArray[An
     ):
         if bad.any():
             first = int(bad.argmax())
-            raise DataError(file, f"{sample}, spike {first} has {name} {values[first]}; accepted: {accepted}.")
+            raise DataError(file, f"{sample}, spike {first} has {name} {values[first]}; expected {accepted}.")
 
 
 @contextmanager
@@ -246,7 +246,7 @@ class Bin(nn.Module):
 
 
 class SpikeTrainDataModule(BaseDataModule, ABC):
-    """Recorded spike trains as x [T, N, F], binned; see `Bin`. A data set gives its `read`.
+    """Recorded spike trains as x [T, N, F], binned; see `Bin`. A dataset gives its `read`.
 
     The recordings are read once, and stay in memory as they are. Augmentation, in training only and in this order:
     `Blend`, `ShiftTrain`, `JitterTrain`; each is off by default.
@@ -297,7 +297,7 @@ class SpikeTrainDataModule(BaseDataModule, ABC):
         super().__init__(batch_size, num_workers, seed, augment=augment)
         for name, value, highest in (("duration", duration, 1e6), ("dt", dt, duration)):
             if not 0 < value <= highest:
-                raise ValueError(f"{name} is a time in ms and must be > 0 and at most {highest:g}, got {value}.")
+                raise ValueError(f"{name}: expected a time in ms, > 0 and at most {highest:g}, found {value}.")
         for name, value, lowest, highest in (
             ("unit_sum", unit_sum, 1, self.num_units),
             ("shift_units", shift_units, 0, self.num_units),
@@ -307,7 +307,7 @@ class SpikeTrainDataModule(BaseDataModule, ABC):
             ("blend", blend, 0, 1),
         ):
             if not lowest <= value <= highest:
-                raise ValueError(f"{name} must be {lowest} to {highest:g}, got {value}.")
+                raise ValueError(f"{name}: expected {lowest} to {highest:g}, found {value}.")
         self.root, self.dt, self.duration, self.blend = Path(root), dt, duration, blend
         self.bin = Bin(self.num_units, dt, duration, unit_sum, binary)
         self.moves: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""The Yin-Yang data set: three classes in a plane, drawn, never downloaded; each sample a handful of spikes."""
+"""The Yin-Yang dataset: three classes in a plane, drawn, never downloaded; each sample a handful of spikes."""
 
 import math
 from typing import Any
@@ -59,9 +59,9 @@ class YinYangDataModule(BaseDataModule):
         super().__init__(batch_size, num_workers, seed)
         for name, value, highest in (("dt", dt, last_spike), ("last_spike", last_spike, duration - dt)):
             if not 0 < value <= highest:
-                raise ValueError(f"{name} is a time in ms and must be > 0 and at most {highest:g}, got {value}.")
+                raise ValueError(f"{name}: expected a time in ms, > 0 and at most {highest:g}, found {value}.")
         if train_size < 1:
-            raise ValueError(f"train_size must be at least 1, got {train_size}.")
+            raise ValueError(f"train_size: expected at least 1, found {train_size}.")
         self.dt, self.duration, self.last_spike, self.train_size = dt, duration, last_spike, train_size
 
     @property

@@ -87,11 +87,11 @@ class TextDataModule(BaseDataModule):
         test_fraction = usual if test_fraction is None else test_fraction
         super().__init__(batch_size, num_workers, seed, val_fraction=val_fraction)
         if length < 1:
-            raise ValueError(f"length is the number of tokens of a window and must be at least 1, got {length}.")
+            raise ValueError(f"length: expected at least 1 token per window, found {length}.")
         check_fraction("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
         if prompts is not None and not all(prompts):
-            raise ValueError("prompts must not be empty: a continuation needs at least one token to go on from.")
+            raise ValueError("prompts: expected at least one token each, found an empty one.")
         self.root, self.length, self.test_fraction, self.prompts = path, length, test_fraction, prompts
         self.tokenizer = make_tokenizer(tokenizer, lambda: self.read()["train"])
         self.label_names = self.tokenizer.names

@@ -147,7 +147,7 @@ def make_tokenizer(spec: str, training_text: Callable[[], bytes]) -> Tokenizer:
     if spec.startswith("bpe:"):
         size = int(spec[4:]) if spec[4:].isdecimal() else 0
         if not 256 < size <= 1_000_000:
-            raise ValueError(f"tokenizer: bpe:VOCAB needs a size above 256, the bytes, such as bpe:4096; got {spec}.")
+            raise ValueError(f"tokenizer: expected bpe:VOCAB with a size above 256, such as bpe:4096, found {spec}.")
         return BytePairs(trained(training_text(), size), spec)
     if not Path(spec).is_file():
         raise FileNotFoundError(

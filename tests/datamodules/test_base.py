@@ -1,4 +1,4 @@
-"""The contract of every DataModule, on a data set small enough to check by hand."""
+"""The contract of every DataModule, on a dataset small enough to check by hand."""
 
 from types import SimpleNamespace
 
@@ -49,13 +49,13 @@ def training(data, epoch=0, batch=0, rank=0, on=True):
     [("batch_size", 0), ("num_workers", -1), ("seed", -1), ("mixup", -0.1), ("cutmix", -1.0), ("mixup", float("nan"))],
 )
 def test_arguments_below_their_range(argument, value):
-    with pytest.raises(ValueError, match=f"{argument} must be at least [01], got {value}"):
+    with pytest.raises(ValueError, match=f"{argument}: expected at least [01], found {value}"):
         Toy(**{argument: value})
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.5, float("nan")])
 def test_fractions(value):
-    with pytest.raises(ValueError, match=f"val_fraction must be between 0 and 1 .* got {value}"):
+    with pytest.raises(ValueError, match=f"val_fraction: expected between 0 and 1 .* found {value}"):
         Toy(val_fraction=value)
 
 

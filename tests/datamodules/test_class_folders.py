@@ -78,7 +78,7 @@ def test_train_may_be_a_class(tmp_path):
         ({"cat": 3, "dog": 0}, "dog: a class folder without data"),
         ({"training__cat": 3, "testing__cat": 3}, "testing: a class folder without data. Files must lie directly"),
         ({"train__cat": 3}, "found a folder train but no folder test"),
-        ({"train__cat": 3, "test__cat": 3, "valid__cat": 3}, r"found \['valid'\] beside the folder train; accepted"),
+        ({"train__cat": 3, "test__cat": 3, "valid__cat": 3}, r"found \['valid'\] beside the folder train; expected"),
     ],
 )
 def test_folders_that_are_no_data_set(tmp_path, folders, message):
@@ -128,7 +128,7 @@ def test_split_file(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("row", "error", "message"),
     [
-        ("a.png,cat,tset", ValueError, "line 8: unknown split 'tset'; accepted are train, val and test. .*mean 'test'"),
+        ("a.png,cat,tset", ValueError, "line 8: unknown split 'tset'; expected train, val and test. .*mean 'test'"),
         ("a.png,cat,", ValueError, "line 8: unknown split ''"),
         ("a.png", ValueError, "line 8: unknown split ''"),
         ("a.png,,train", ValueError, "line 8: the label is empty"),
@@ -150,7 +150,7 @@ def test_a_label_that_training_does_not_know(tmp_path):
 
 @pytest.mark.parametrize(("header", "absent"), [("path,label", "split"), ("file,label,split", "path"), ("", "label")])
 def test_a_column_is_missing(tmp_path, header, absent):
-    with pytest.raises(ValueError, match=f"split.csv: missing column .*'{absent}'.*header must be path,label,split"):
+    with pytest.raises(ValueError, match=f"split.csv: missing column .*'{absent}'.*the header path,label,split"):
         read_split_file(write_csv(tmp_path, [], header), tmp_path)
 
 

@@ -39,7 +39,7 @@ def test_images_are_told_from_recordings(tmp_path, recorded_classes):
     assert survey(data)["train"].classes == {"x": 2, "y": 2}
     (recorded_classes / "a/0.png").touch()
     with pytest.raises(
-        ValueError, match=r"must have recordings .* or images .* not both; found files ending in .npy, .png"
+        ValueError, match=r"expected recordings .* or images .* not both; found files ending in .npy, .png"
     ):
         find(str(recorded_classes))
     (tmp_path / "empty").mkdir()
@@ -54,8 +54,8 @@ def test_images_are_told_from_recordings(tmp_path, recorded_classes):
     ("recipe", "message"),
     [
         ("data: [", "this is no YAML"),
-        ("model: 3", "must have a section data"),
-        ("data: nmnist", "must have a section data"),
+        ("model: 3", "expected a section data"),
+        ("data: nmnist", "expected a section data"),
         ("data: {class_path: YinYangDataModule, init_args: {train_siz: 60}}", "train_siz"),
     ],
 )

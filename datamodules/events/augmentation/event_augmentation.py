@@ -26,7 +26,7 @@ class EventAugmentation(EventTransform):
         """
         if events.sensor_size is None:
             raise ValueError(
-                f"{type(self).__name__} must know the sensor, and events.sensor_size is None. Give (W, H, P): "
+                f"{type(self).__name__}: expected events with a sensor_size, found None. Give (W, H, P): "
                 "Events.of(t, x, y, p, sensor_size) or dataclasses.replace(events, sensor_size=...)."
             )
         width, height, _ = events.sensor_size
@@ -43,13 +43,13 @@ class EventAugmentation(EventTransform):
 def check_part(name: str, value: float) -> None:
     """Refuse what is not in 0..1."""
     if not 0 <= value <= 1:  # so that nan is refused, too
-        raise ValueError(f"{name} must be in 0..1, found {value}.")
+        raise ValueError(f"{name}: expected 0..1, found {value}.")
 
 
 def checked_ratios(ratios: Sequence[float]) -> tuple[float, ...]:
     """The ratios, each in 0..1."""
     if not ratios:
-        raise ValueError("ratios must name one ratio at least, found none.")
+        raise ValueError("ratios: expected at least one ratio, found none.")
     for ratio in ratios:
         check_part("ratios", ratio)
     return tuple(ratios)

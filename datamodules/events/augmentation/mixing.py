@@ -39,7 +39,7 @@ class EventMix(nn.Module):
     def __init__(self, alpha: float, num_classes: int) -> None:
         super().__init__()
         if not alpha > 0:
-            raise ValueError(f"alpha of EventMix must be above 0, found {alpha}. Leave EventMix out to switch it off.")
+            raise ValueError(f"alpha of EventMix: expected above 0, found {alpha}. Leave EventMix out instead.")
         self.beta, self.num_classes = torch.distributions.Beta(alpha, alpha), num_classes
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

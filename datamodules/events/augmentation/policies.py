@@ -38,7 +38,7 @@ class NDA(EventAugmentation):
         super().__init__()
         for name, value, highest in (("magnitude", magnitude, 3), ("number", number, 4)):
             if value not in range(1, highest + 1):
-                raise ValueError(f"{name} of NDA must be a whole number from 1 to {highest}, found {value}.")
+                raise ValueError(f"{name} of NDA: expected a whole number from 1 to {highest}, found {value}.")
         self.flip, self.number = Flip(horizontal=flip), number
         self.choices = nn.ModuleList(
             [

@@ -86,7 +86,7 @@ class Crop(EventAugmentation):
         check_part("scale", scale)
         check_part("padding", padding)
         if scale == 0:
-            raise ValueError("scale must be above 0: a window of no width shows no event.")
+            raise ValueError("scale: expected above 0, found 0: a window without width has no events.")
         self.scale, self.padding = scale, padding
 
     def change(self, events: Events, width: int, height: int) -> Events:
@@ -197,4 +197,4 @@ def moved(events: Events, right: NDArray, down: NDArray) -> Events:
 def check_degrees(degrees: float, highest: float) -> None:
     """Refuse an angle that is out of range."""
     if not 0 <= degrees <= highest:
-        raise ValueError(f"degrees must be in 0..{highest}, found {degrees}.")
+        raise ValueError(f"degrees: expected 0..{highest}, found {degrees}.")

@@ -29,7 +29,7 @@ class TimeJitter(EventAugmentation):
     def __init__(self, std: float = 1000.0) -> None:
         super().__init__()
         if not 0 <= std <= LONGEST_JITTER:
-            raise ValueError(f"std of TimeJitter is in µs and must be 0 to {LONGEST_JITTER}, found {std}.")
+            raise ValueError(f"std of TimeJitter: expected µs, 0 to {LONGEST_JITTER}, found {std}.")
         self.std = std
 
     def change(self, events: Events, width: int, height: int) -> Events:

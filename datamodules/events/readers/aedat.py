@@ -21,7 +21,7 @@ def read_aedat(file: Path) -> Events:
     if version.startswith("#!AER-DAT3."):
         return aedat3(file, data)
     found = f"found {version[:40]!r}" if version else "there is no such line"
-    raise DataError(file, f"the first line must be #!AER-DAT2.0 or #!AER-DAT3.1; {found}.", 0)
+    raise DataError(file, f"the first line: expected #!AER-DAT2.0 or #!AER-DAT3.1; {found}.", 0)
 
 
 def camera(text: str) -> SensorSize | None:
@@ -74,7 +74,7 @@ def aedat3(file: Path, data: bytes) -> Events:
         raise DataError(file, "the header does not end: there is no line #!END-HEADER.", 0)
     header = data[:begin].decode("latin-1")
     if (form := re.search(r"#Format: *(\S+)", header)) and form[1] != "RAW":
-        raise DataError(file, f"the format is {form[1]}; accepted: RAW.", 0)
+        raise DataError(file, f"expected the format RAW, found {form[1]}.", 0)
     words, overflows, begins, at = [], [], [], begin
     while at < len(data):
         head = np.frombuffer(data[at : at + 28], PACKET)[0] if at + 28 <= len(data) else None
@@ -145,7 +145,7 @@ def aedat4_packets(file: Path, data: bytes) -> list[int]:
     """
     magic = b"#!AER-DAT4.0\r\n"
     if not data.startswith(magic):
-        raise DataError(file, f"the file must begin with {magic!r}; found {data[:14]!r}.", 0)
+        raise DataError(file, f"expected a file that begins with {magic!r}, found {data[:14]!r}.", 0)
     with parsing(file, "AER-DAT4.0 header", len(magic)):
         (length,) = struct.unpack_from("<I", data, 14)
         root = 18 + struct.unpack_from("<I", data, 18)[0]

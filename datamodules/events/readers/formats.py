@@ -22,8 +22,8 @@ def read_events(file: Path | str, columns: str = "txyp", time_unit: float | None
     ==================== =================================================================== ======================
     `.npy`               structured array, or [N, 4]                                         None
     `.npz`               the same, or one array for each of t, x, y, p                       width, height
-    `.h5`, `.hdf5`       t, x, y, p at the top or in a group; or a data set of such fields   attributes width, height
-    `.mat`               t, x, y, p; ASL-DVS (ts, x, y, pol); ST-MNIST (spiketrain)          of the data set
+    `.h5`, `.hdf5`       t, x, y, p at the top or in a group; or a dataset of such fields   attributes width, height
+    `.mat`               t, x, y, p; ASL-DVS (ts, x, y, pol); ST-MNIST (spiketrain)          of the dataset
     `.csv`, `.txt`       commas, semicolons or space; the first line may name the columns    None
     `.bin`               N-MNIST, N-Caltech101: 5 bytes an event                             None
     `.aedat`             AER-DAT2.0 (DVS128 as in CIFAR10-DVS, DAVIS), AER-DAT3.1 (IBM's)    camera in the header
@@ -51,11 +51,11 @@ def read_events(file: Path | str, columns: str = "txyp", time_unit: float | None
     file = Path(file)
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
-        raise ValueError(f"{file} has no suffix of an event recording; accepted: {', '.join(SUFFIXES)}.")
+        raise ValueError(f"{file}: expected one of the suffixes {', '.join(SUFFIXES)}, found {suffix or 'none'}.")
     if sorted(columns) != list("ptxy"):
-        raise ValueError(f"columns must be an order of t, x, y and p, such as 'txyp', got {columns!r}.")
+        raise ValueError(f"columns: expected an order of t, x, y and p, such as 'txyp', found {columns!r}.")
     if time_unit is not None and not 0 < time_unit < math.inf:
-        raise ValueError(f"time_unit is the µs in one unit of time of the file and must be positive, got {time_unit}.")
+        raise ValueError(f"time_unit: expected a positive number (µs per unit of time in the file), found {time_unit}.")
     if file.stat().st_size == 0:
         raise DataError(file, "the file is empty.", 0)
     if suffix in RECORDINGS:

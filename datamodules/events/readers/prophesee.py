@@ -26,7 +26,7 @@ def read_dat(file: Path) -> Events:
     kind, size = data[begin : begin + 2] if len(data) >= begin + 2 else (-1, 0)
     if size != 8 or kind not in (0, 12):
         found = "the file breaks off" if size == 0 else f"found type {kind} of {size} bytes"
-        raise DataError(file, f"after the header must stand the type of the events, 0 or 12, and 8; {found}.", begin)
+        raise DataError(file, f"expected the type of the events, 0 or 12, and 8 after the header; {found}.", begin)
     pairs = records(file, data, begin + 2, [("t", "<u4"), ("a", "<u4")])
     version = re.search(r"% Version (\d+)", "\n".join(lines), re.IGNORECASE)
     x_bits, y_bits = (9, 8) if version and int(version[1]) < 2 else (14, 14)
@@ -34,7 +34,7 @@ def read_dat(file: Path) -> Events:
     x, y, p = a & 2**x_bits - 1, a >> x_bits & 2**y_bits - 1, a >> x_bits + y_bits & 15
     if (wrong := p > 1).any():
         first = int(wrong.argmax())
-        raise DataError(file, f"event {first} has p = {p[first]}; accepted: 0 and 1.", begin + 2 + 8 * first)
+        raise DataError(file, f"event {first} has p = {p[first]}; expected 0 and 1.", begin + 2 + 8 * first)
     events = Events.of(unwrapped(pairs["t"]), x, y, p, prophesee_size(file, lines))
     refuse_outside(file, events, lambda event: begin + 2 + 8 * event)
     return events
@@ -73,7 +73,7 @@ def read_raw(file: Path) -> Events:
         n, decode = int(counts[2] + 12 * counts[4] + 8 * counts[5]), evt3
     else:
         accepted = "% evt 2.0, % evt 3.0, % format EVT2 or % format EVT3"
-        raise DataError(file, f"a line of the header must say {accepted}; found version {version}.", 0)
+        raise DataError(file, f"expected a line {accepted} in the header, found version {version}.", 0)
     t, (x, y), p = np.empty(n, np.int64), np.empty((2, n), np.int16), np.empty(n, np.uint8)
     n, left_out, wrong = decode(words, width, height, t, x, y, p)
     offset = begin + words.itemsize * (wrong if wrong >= 0 else 0)

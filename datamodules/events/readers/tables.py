@@ -96,7 +96,7 @@ def size_of(values: Mapping[str, Any]) -> SensorSize | None:
         return None
     width, height = (np.asarray(values[name]).squeeze() for name in ("width", "height"))
     if any(side.ndim or side.dtype.kind not in "iuf" or not 0 < side < 2**15 or side % 1 for side in (width, height)):
-        raise ValueError(f"width and height must be whole numbers from 1 to 32767, found {width} and {height}.")
+        raise ValueError(f"width and height: expected whole numbers from 1 to 32767, found {width} and {height}.")
     return int(width), int(height), 2
 
 
@@ -115,7 +115,7 @@ def array_of(file: Path, data: bytes, place: int | None = None) -> Array:
     with parsing(file, ".npy array", place or 0):
         version = np.lib.format.read_magic(stream)
         if version > (2, 0):
-            raise ValueError(f"version {version} of the format; accepted: 1.0 and 2.0")
+            raise ValueError(f"version {version} of the format; expected 1.0 and 2.0")
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(stream)
         if dtype.hasobject or dtype.subdtype or not dtype.itemsize:
@@ -165,7 +165,7 @@ def read_text(file: Path) -> Table:
         names = cells
     wanted = list(names_of(names).values())
     if names and len(wanted) < len(NAMES):
-        raise DataError(file, f"line {begin} must name t, x, y and p, or there must be numbers; found {names}.")
+        raise DataError(file, f"line {begin}: expected the names t, x, y and p, or numbers; found {names}.")
     if begin == len(lines):
         if not names:
             raise DataError(file, "there are no numbers.")
@@ -180,7 +180,7 @@ def read_text(file: Path) -> Table:
 
 
 def read_h5(file: Path) -> Table:
-    """Data sets t, x, y and p of one group, the top first; else a data set with such fields, or `events` [N, 4]."""
+    """Datasets t, x, y and p of one group, the top first; else a dataset with such fields, or `events` [N, 4]."""
     import h5py  # type: ignore[import-untyped]
 
     with parsing(file, "HDF5 file"), h5py.File(file, "r") as top:
@@ -196,11 +196,11 @@ def read_h5(file: Path) -> Table:
             whole = name.rsplit("/")[-1] == "events" and item.ndim == 2
             if whole or len(names_of(item.dtype.names or ())) == len(NAMES):
                 return Table(loaded(file, item))
-        raise DataError(file, f"there are no data sets t, x, y and p; found: {', '.join(sets) or 'none'}.", 0)
+        raise DataError(file, f"there are no datasets t, x, y and p; found: {', '.join(sets) or 'none'}.", 0)
 
 
 def loaded(file: Path, dataset: Any) -> Array:
-    """A data set; that it has been written whole is checked before memory is taken for it."""
+    """A dataset; that it has been written whole is checked before memory is taken for it."""
     if dataset.dtype.hasobject or dataset.shape is None:
         raise DataError(file, f"{dataset.name} holds {dataset.dtype}, not numbers.", dataset.id.get_offset())
     if dataset.chunks:
@@ -237,7 +237,7 @@ def read_mat(file: Path) -> Table:
 def st_mnist(file: Path, train: Array) -> Table:
     """Of a `spiketrain` [101, n] the events, and the 10 x 10 sensors."""
     if train.ndim != 2 or len(train) != 101 or train.dtype.kind not in "iuf":
-        raise DataError(file, f"spiketrain must be [101, n] numbers, found {train.shape} of {train.dtype}.", 128)
+        raise DataError(file, f"spiketrain: expected [101, n] numbers, found {train.shape} of {train.dtype}.", 128)
     moment, sensor = np.nonzero(train[:-1].T)
     values = {"x": sensor % 10, "y": sensor // 10, "p": train[sensor, moment], "width": 10, "height": 10}
     return Table(values | {"t": in_us(train[-1, moment], 1e6)}, 128)

@@ -29,7 +29,7 @@ def test_every_kind_of_polarity(polarity):
         ({"y": [0.5, 0]}, "event 0 has y = 0.5, which is no whole number"),
         ({"p": [2, 0]}, "event 0 has p = 2"),
         ({"p": [-1, 0]}, "event 1 has p = 0 where others have -1"),
-        ({"p": ["a", "b"]}, "p must be numbers"),
+        ({"p": ["a", "b"]}, "p: expected numbers"),
         ({"p": [1]}, r"same length, found t \(2,\).*p \(1,\)"),
     ],
 )

@@ -242,5 +242,5 @@ def test_what_is_no_image_is_refused(image, problem):
     ],
 )
 def test_arguments_out_of_range_are_refused(argument):
-    with pytest.raises(ValueError, match=f"{next(iter(argument))} must be from"):
+    with pytest.raises(ValueError, match=f"{next(iter(argument))}: expected"):
         EventCamera(**argument)

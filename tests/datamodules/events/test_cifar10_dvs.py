@@ -43,7 +43,7 @@ def test_validation_is_cut_out_of_training(tmp_path, split, sizes):
 
 
 def test_an_unknown_split():
-    with pytest.raises(ValueError, match=r'split must be "first_90" or "tebn", got \'random\''):
+    with pytest.raises(ValueError, match=r'split: expected "first_90" or "tebn", found \'random\''):
         CIFAR10DVSDataModule(split="random")
 
 

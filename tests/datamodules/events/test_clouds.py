@@ -109,7 +109,7 @@ def test_events_outside_are_refused():
 
 @pytest.mark.parametrize("cls", [Cloud, SampleEvents])
 def test_no_points(cls):
-    with pytest.raises(ValueError, match="num_points must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_points: expected at least 1, found 0"):
         cls(0)
 
 

@@ -131,10 +131,10 @@ def test_names_that_say_nothing(tmp_path):
     write_tonic(tmp_path)
     trial = tmp_path / "ibmGestureTrain/user05_lab"
     (trial / "3.npy").rename(trial / "11.npy")
-    with pytest.raises(DataError, match="must be a label, 0 to 10") as error:
+    with pytest.raises(DataError, match="expected a label as the name, 0 to 10") as error:
         DVSGestureDataModule(root=str(tmp_path)).find()
     assert error.value.file == trial / "11.npy"
     (trial / "11.npy").rename(trial / "3.npy")
     trial.rename(trial.with_name("lab"))
-    with pytest.raises(DataError, match="must begin with user and a number"):
+    with pytest.raises(DataError, match="expected a name that begins with user and a number"):
         DVSGestureDataModule(root=str(tmp_path)).find()

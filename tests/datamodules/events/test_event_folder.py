@@ -119,7 +119,7 @@ def test_a_guessed_sensor_is_not_smaller_than_the_frames_asked_for(tmp_path):
 @pytest.mark.parametrize("size", [(0, 10, 2), (10, -1, 2), (10, 10, 3), (40_000, 10, 2), (10, 10)])
 def test_sensors_that_cannot_be(tmp_path, size):
     write(tmp_path / "data", left=3, right=3)
-    with pytest.raises(ValueError, match=rf"sensor_size is \(width, height, polarities 1 or 2\) .* got \({size[0]},"):
+    with pytest.raises(ValueError, match=rf"sensor_size: expected \(width, height, polarities .*, found \({size[0]},"):
         folder(tmp_path / "data", sensor_size=size)
 
 

@@ -119,7 +119,7 @@ def test_a_negative_place_is_refused(clean):
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize(("kind", "name"), [(Denoise, "window_ms"), (Refractory, "period_ms"), (HotPixels, "max_rate")])
 def test_bad_arguments(kind, name, value):
-    with pytest.raises(ValueError, match=f"{name} must be 0.001 to 1e12, got {value}"):
+    with pytest.raises(ValueError, match=f"{name}: expected 0.001 to 1e12, found {value}"):
         kind(**{name: value})
 
 

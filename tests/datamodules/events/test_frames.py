@@ -204,13 +204,13 @@ def test_input_size():
     ("arguments", "message"),
     [
         ({}, "Give num_steps, .* or window_ms"),
-        ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
-        ({"window_ms": 0.0}, "window_ms must be 0.001"),
-        ({"window_ms": float("nan")}, "window_ms must be 0.001"),
-        ({"num_steps": 2, "by": "event"}, 'by must be "time" or "count", got \'event\''),
+        ({"num_steps": 0}, "num_steps: expected at least 1, found 0"),
+        ({"window_ms": 0.0}, "window_ms: expected 0.001"),
+        ({"window_ms": float("nan")}, "window_ms: expected 0.001"),
+        ({"num_steps": 2, "by": "event"}, 'by: expected "time" or "count", found \'event\''),
         ({"num_steps": 2, "by": "count", "window_ms": 1.0}, "takes num_steps, and no window_ms"),
         ({"window_ms": 1.0, "by": "count"}, "takes num_steps, and no window_ms"),
-        ({"num_steps": 2, "values": "sum"}, "values must be .*'sum'"),
+        ({"num_steps": 2, "values": "sum"}, "values: expected .*'sum'"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -219,9 +219,9 @@ def test_bad_arguments(arguments, message):
 
 
 def test_bad_arguments_of_the_others():
-    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="num_steps: expected at least 1, found 0"):
         VoxelGrid(0)
-    with pytest.raises(ValueError, match="tau_ms must be more than 0, got 0"):
+    with pytest.raises(ValueError, match="tau_ms: expected more than 0, found 0"):
         TimeSurface(2, tau_ms=0)
     with pytest.raises(ValueError, match="Give num_steps, .* or window_ms"):
         TimeSurface()

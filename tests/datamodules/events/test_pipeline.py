@@ -240,15 +240,18 @@ def test_augmentation_is_for_training_and_differs_by_epoch(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window_ms": 0.0}, r"window_ms is a time in ms and must be 0\.001 \(1 µs\) to 1e12, got 0.0"),
-        ({"window_ms": 1.0, "stride_ms": 1e-4}, r"stride_ms is a time in ms and must be 0\.001 .* got 0\.0001"),
-        ({"stride_ms": 5.0}, "stride_ms must be at most window_ms, .* got 5.0, None"),
-        ({"stride_ms": 5.0, "window_ms": 4.0}, "stride_ms must be at most window_ms, or events are lost; got 5.0, 4.0"),
-        ({"min_events": -1}, "min_events must be at least 0 and finite, got -1"),
-        ({"cache_gb": float("nan")}, "cache_gb must be at least 0 and finite, got nan"),
-        ({"cache_gb": float("inf")}, "cache_gb must be at least 0 and finite, got inf"),
-        ({"on_error": "ignore"}, 'on_error must be "raise" or "skip", got \'ignore\''),
-        ({"size": 13}, r"size must be at least 1 and at most the sensor's height and width, 12 x 16; got \(13, 13\)"),
+        ({"window_ms": 0.0}, r"window_ms: expected a time in ms, 0\.001 \(1 µs\) to 1e12, found 0.0"),
+        ({"window_ms": 1.0, "stride_ms": 1e-4}, r"stride_ms: expected a time in ms, 0\.001 .* found 0\.0001"),
+        ({"stride_ms": 5.0}, r"stride_ms: expected at most window_ms \(None\), found 5.0"),
+        ({"stride_ms": 5.0, "window_ms": 4.0}, r"stride_ms: expected at most window_ms \(4.0\), found 5.0"),
+        ({"min_events": -1}, "min_events: expected at least 0 and finite, found -1"),
+        ({"cache_gb": float("nan")}, "cache_gb: expected at least 0 and finite, found nan"),
+        ({"cache_gb": float("inf")}, "cache_gb: expected at least 0 and finite, found inf"),
+        ({"on_error": "ignore"}, 'on_error: expected "raise" or "skip", found \'ignore\''),
+        (
+            {"size": 13},
+            r"size: expected at least 1 and at most the sensor's 12 x 16 .*, found \(13, 13\)",
+        ),
     ],
 )
 def test_arguments_out_of_range(root, arguments, message):

@@ -32,7 +32,7 @@ class Fake:
 
 @dataclass
 class Set:
-    """A data set: its name, the class in tonic that downloads it, recordings, and text files."""
+    """A dataset: its name, the class in tonic that downloads it, recordings, and text files."""
 
     name: str
     tonic: str | None
@@ -140,7 +140,7 @@ each_set = pytest.mark.parametrize("fakes", SETS.values(), ids=SETS.keys())
 
 
 def build(fakes, root, record, seed=None):
-    """Write a data set, in an order that depends on the seed; the events of each sample."""
+    """Write a dataset, in an order that depends on the seed; the events of each sample."""
     written = {}
     order = list(fakes.fakes)
     if seed is not None:

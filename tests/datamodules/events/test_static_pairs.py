@@ -346,14 +346,14 @@ class Spikes(Recorded):
 @pytest.mark.parametrize(
     ("events", "images", "changes", "message"),
     [
-        (Spikes(), Images(), {}, "events must be frames .* but Spikes gives other sequences"),
-        (Recorded(), Spikes(), {}, "images must be colour or grey images, but those of Spikes are not"),
-        (Recorded(), Recorded(), {}, "images must be colour or grey images, but those of Recorded are not"),
+        (Spikes(), Images(), {}, "events: expected frames .* found the sequences of Spikes"),
+        (Recorded(), Spikes(), {}, "images: expected colour or grey images, found those of Spikes"),
+        (Recorded(), Recorded(), {}, "images: expected colour or grey images, found those of Recorded"),
         (Recorded(mixup=0.2), Images(), {}, "events: mixup, cutmix and eventmix would take the class from a pair"),
         (Recorded(), Images(cutmix=1.0), {}, "images: mixup"),
-        (Recorded(), Images(), {"exponent": -1.0}, "exponent must be at least 0, got -1"),
-        (Recorded(), Images(), {"exponent": float("nan")}, "exponent must be at least 0, got nan"),
-        (Recorded(), Images(), {"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        (Recorded(), Images(), {"exponent": -1.0}, "exponent: expected at least 0, found -1"),
+        (Recorded(), Images(), {"exponent": float("nan")}, "exponent: expected at least 0, found nan"),
+        (Recorded(), Images(), {"batch_size": 0}, "batch_size: expected at least 1, found 0"),
     ],
 )
 def test_what_cannot_be_paired(events, images, changes, message):

@@ -61,7 +61,7 @@ def test_a_batch_holds_the_events_of_its_images(twin):
     assert y.tolist() == [0, 1]
     images = Shapes().load()["test"]
     for i in range(2):
-        events = camera(images[i][0][0].numpy(), 4 + i)  # the fifth and sixth of the data set
+        events = camera(images[i][0][0].numpy(), 4 + i)  # the fifth and sixth of the dataset
         assert torch.equal(x[:, i], torch.from_numpy(Frames(num_steps=3)(events, camera.sensor_size)).float())
         assert x[:, i].sum() == len(events) > 500
 
@@ -102,7 +102,7 @@ def test_samples_reach_loading_processes(twin):
 
 @pytest.mark.parametrize("source", [YinYangDataModule, lambda: EventTwinDataModule(Shapes())])
 def test_only_images_have_a_twin(source):
-    with pytest.raises(ValueError, match="source must be a data set of images"):
+    with pytest.raises(ValueError, match="source: expected a dataset of images"):
         EventTwinDataModule(source())
 
 
@@ -110,7 +110,7 @@ def test_what_the_camera_refuses_names_the_image(twin, monkeypatch):
     monkeypatch.setattr(
         Shapes, "load", lambda self: {"val": TensorDataset(torch.full((1, 1, 1, 4, 4), 7.0), torch.tensor([0]))}
     )
-    with pytest.raises(ValueError, match="Shapes/val/0: an image must be uint8, or numbers in 0..1"):
+    with pytest.raises(ValueError, match="Shapes/val/0: image: expected uint8, or numbers in 0..1"):
         twin().splits["val"][0]
 
 

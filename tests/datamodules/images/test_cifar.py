@@ -84,7 +84,7 @@ def test_augmentation(tmp_path, monkeypatch, options):
 
 
 def test_erasing_is_a_probability():
-    with pytest.raises(ValueError, match=r"erasing must be a probability in 0..1, got 1.5"):
+    with pytest.raises(ValueError, match=r"erasing: expected a probability in 0..1, found 1.5"):
         CIFAR10DataModule(erasing=1.5)
 
 

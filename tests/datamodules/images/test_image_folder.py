@@ -126,15 +126,15 @@ def test_a_truncated_image_is_named_when_it_is_read(tmp_path, kind):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"val_fraction": 0.0}, "val_fraction must be between 0 and 1"),
-        ({"test_fraction": 1.2}, "test_fraction must be between 0 and 1 .* got 1.2"),
-        ({"val_fraction": 0.6, "test_fraction": 0.4}, r"val_fraction \+ test_fraction must be between 0 and 1"),
-        ({"in_chans": 4}, r"in_chans must be 3 \(colour\) or 1 \(grey\), got 4"),
-        ({"image_size": 0}, "image_size must be at least 1, got 0"),
+        ({"val_fraction": 0.0}, "val_fraction: expected between 0 and 1"),
+        ({"test_fraction": 1.2}, "test_fraction: expected between 0 and 1 .* found 1.2"),
+        ({"val_fraction": 0.6, "test_fraction": 0.4}, r"val_fraction \+ test_fraction: expected between 0 and 1"),
+        ({"in_chans": 4}, r"in_chans: expected 3 \(colour\) or 1 \(grey\), found 4"),
+        ({"image_size": 0}, "image_size: expected at least 1, found 0"),
         ({"mean": (0.5,)}, r"one value per channel \(3\)"),
         ({"in_chans": 1, "std": (0.5, 0.5, 0.5)}, r"one value per channel \(1\)"),
         ({"std": (0.5, 0.0, 0.5)}, "std positive"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 0}, "batch_size: expected at least 1"),
     ],
 )
 def test_arguments_out_of_range(tmp_path, arguments, message):

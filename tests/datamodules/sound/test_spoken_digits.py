@@ -81,13 +81,13 @@ def test_mel_frames_are_real_numbers(root):
     assert x.max() == 1
     assert len(x.unique()) > 100
     assert (data.in_chans, len(data.mean), data.input_cfg["dt"]) == (20, 20, 20.0)
-    with pytest.raises(ValueError, match='encoding must be "spikes" or "mel", got \'lfcc\''):
+    with pytest.raises(ValueError, match='encoding: expected "spikes" or "mel", found \'lfcc\''):
         SpokenDigitsDataModule(encoding="lfcc")
 
 
 @pytest.mark.parametrize("name", ["dt", "duration", "level", "floor"])
 def test_arguments_out_of_range(name):
-    with pytest.raises(ValueError, match=f"{name} must be > 0 .*got 0"):
+    with pytest.raises(ValueError, match=f"{name}: expected > 0 .*found 0"):
         SpokenDigitsDataModule(**{name: 0})
 
 
@@ -95,5 +95,5 @@ def test_arguments_out_of_range(name):
     ("test", "val"), [(["theo"], ["theo"]), (["nobody"], ["theo"]), ([], ["theo"]), (SPEAKERS[1:], SPEAKERS[:1])]
 )
 def test_impossible_speakers(test, val):
-    with pytest.raises(ValueError, match="test_speakers and val_speakers must be some of george"):
+    with pytest.raises(ValueError, match="test_speakers and val_speakers: expected some of george"):
         SpokenDigitsDataModule(test_speakers=test, val_speakers=val)

@@ -60,9 +60,9 @@ def test_no_band_is_empty(rate, bands, highest):
 
 
 def test_the_highest_frequency_is_in_the_sound():
-    with pytest.raises(ValueError, match=r"f_max must be > 0 and at most 4000, got 14000"):
+    with pytest.raises(ValueError, match=r"f_max: expected > 0 and at most 4000, found 14000"):
         MelFrames(8000, bands=140, f_min=50, f_max=14000)
-    with pytest.raises(ValueError, match="f_min must be at least 0 and below f_max, 4000 Hz; got 4000"):
+    with pytest.raises(ValueError, match="f_min: expected at least 0 and below f_max, 4000 Hz, found 4000"):
         MelFrames(8000, f_min=4000)
 
 
@@ -135,7 +135,7 @@ def test_shift_moves_bands_and_steps_together(per_band):
 def test_arguments_out_of_range(name, value):
     if name == "bands" and value != value:
         value = -3
-    with pytest.raises(ValueError, match=f"{name} must be .*got {value}"):
+    with pytest.raises(ValueError, match=f"{name}: expected .*found {value}"):
         LevelCrossings(RATE, **{name: value})
 
 
@@ -143,7 +143,7 @@ def test_arguments_out_of_range(name, value):
     ("name", "value"), [("window", 0.01), ("window", 0.25), ("duration", float("inf")), ("dt", float("inf"))]
 )
 def test_lengths_of_which_nothing_can_be_made(name, value):
-    with pytest.raises(ValueError, match=f"{name} must .*got {value}"):
+    with pytest.raises(ValueError, match=f"{name}: .*found {value}"):
         MelFrames(RATE, **{name: value})
 
 

@@ -79,7 +79,7 @@ def test_what_it_says_of_its_input(root):
         ({"x": np.zeros((4, STEPS, 3), np.int16)}, r"expected x \[n, 1301, 4\].* found \{'x': \(4, 1301, 3\)"),
         ({"y": np.zeros((4, 700, 6), np.uint8)}, r"'y': \(4, 700, 6\)"),
         ({"max_i": np.full((4, 1), 900)}, r"max_i says that windows have 900..900 steps, x has 1301"),
-        ({"x": np.full((4, STEPS, 4), 2, np.int16)}, "x must be 0 and 1"),
+        ({"x": np.full((4, STEPS, 4), 2, np.int16)}, "expected x of 0 and 1"),
         ({"y": np.ones((4, STEPS, 6), np.uint8)}, "y one-hot"),
     ],
 )

@@ -7,7 +7,7 @@ from datamodules.spikes.ntidigits import NTIDIGITSDataModule
 
 
 def write(file, speakers=("man-aa", "man-bb", "woman-cc", "woman-dd"), unit=63, digits=("o", "1", "z", "45z")):
-    """The real layout: keys such as man-im-a-7, and two data sets for each."""
+    """The real layout: keys such as man-im-a-7, and two datasets for each."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(file, "w") as data:
         for part, names in (("train", speakers), ("test", ("man-xx", "woman-yy"))):
@@ -42,7 +42,7 @@ def test_what_is_missing_or_wrong(tmp_path):
         NTIDIGITSDataModule(root=str(tmp_path)).setup("fit")
     file = write(tmp_path / "n-tidigits.hdf5", unit=64)
     data = NTIDIGITSDataModule(root=str(tmp_path), val_fraction=0.5)
-    with pytest.raises(DataError, match=r"train sample man-aa-a-1, spike 0 has unit 64.0; accepted: 0 to 63"):
+    with pytest.raises(DataError, match=r"train sample man-aa-a-1, spike 0 has unit 64.0; expected 0 to 63"):
         data.setup("fit")
     write(file, digits=("x",))
     with pytest.raises(DataError, match=r"train_labels has 'man-aa-a-x'; expected are keys such as man-im-a-7"):

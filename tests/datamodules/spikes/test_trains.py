@@ -119,10 +119,10 @@ def test_augmentation_draws_from_torchs_generator():
 @pytest.mark.parametrize(
     ("times", "units", "message"),
     [
-        (np.array([0.1, np.nan]), np.array([1, 2]), r"sample 3, spike 1 has time nan; accepted: finite"),
+        (np.array([0.1, np.nan]), np.array([1, 2]), r"sample 3, spike 1 has time nan; expected finite"),
         (np.array([np.inf], np.float16), np.array([1]), "spike 0 has time inf"),
         (np.array([-0.1]), np.array([1]), "spike 0 has time -0.1"),
-        (np.array([0.1, 0.2]), np.array([1, 700]), "spike 1 has unit 700; accepted: 0 to 699"),
+        (np.array([0.1, 0.2]), np.array([1, 700]), "spike 1 has unit 700; expected 0 to 699"),
         (np.array([0.1]), np.array([-1]), "spike 0 has unit -1"),
         (np.array([0.1]), np.array([1.5]), "spike 0 has unit 1.5"),
         (np.array([0.1]), np.array([np.nan]), "spike 0 has unit nan"),

@@ -58,5 +58,5 @@ def test_a_spike_a_channel_at_its_time(dt):
 
 @pytest.mark.parametrize(("name", "value"), [("dt", 0.0), ("dt", 40.0), ("last_spike", 40.0), ("train_size", 0)])
 def test_arguments_out_of_range(name, value):
-    with pytest.raises(ValueError, match=f"{name} .*got {value}"):
+    with pytest.raises(ValueError, match=f"{name}: .*found {value}"):
         YinYangDataModule(**{name: value})

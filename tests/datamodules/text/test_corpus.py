@@ -201,14 +201,14 @@ def test_enwik8_is_cut_as_usual(tmp_path, folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"length": 0}, "length .* at least 1, got 0"),
+        ({"length": 0}, "length: expected at least 1 .* found 0"),
         ({"length": 150}, r"150 bytes for the val split, which are 150 tokens; windows of 150 tokens need 151"),
         ({"length": 700}, r"1200 bytes for the train split, .* windows of 700 tokens need 1400"),
-        ({"test_fraction": 0.0}, "test_fraction must be between 0 and 1"),
-        ({"test_fraction": 0.9, "val_fraction": 0.2}, r"val_fraction \+ test_fraction must be between"),
-        ({"prompts": ["a", ""]}, "prompts must not be empty"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"tokenizer": "bpe:12"}, "bpe:VOCAB needs a size above 256"),
+        ({"test_fraction": 0.0}, "test_fraction: expected between 0 and 1"),
+        ({"test_fraction": 0.9, "val_fraction": 0.2}, r"val_fraction \+ test_fraction: expected between"),
+        ({"prompts": ["a", ""]}, "prompts: expected at least one token each, found an empty one"),
+        ({"batch_size": 0}, "batch_size: expected at least 1"),
+        ({"tokenizer": "bpe:12"}, "bpe:VOCAB with a size above 256"),
     ],
 )
 def test_what_it_refuses(path, changes, message):

@@ -135,5 +135,5 @@ def test_files_it_refuses(tmp_path, neox):
 
 @pytest.mark.parametrize("spec", ["bpe:", "bpe:256", "bpe:-3", "bpe:1e4", "bpe:99999999"])
 def test_sizes_it_refuses(spec):
-    with pytest.raises(ValueError, match=rf"bpe:VOCAB needs a size above 256, .* got {spec}"):
+    with pytest.raises(ValueError, match=rf"bpe:VOCAB with a size above 256, .* found {spec}"):
         make_tokenizer(spec, never)

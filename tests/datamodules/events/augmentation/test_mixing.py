@@ -13,7 +13,7 @@ from datamodules.events.augmentation.mixing import EventMix
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EventMix(0.0, 10), "alpha of EventMix must be above 0"),
+        (lambda: EventMix(0.0, 10), "alpha of EventMix: expected above 0"),
         (lambda: EventMix(1.0, 10)(torch.zeros(5, 2, 7), torch.zeros(2).long()), r"found \[5, 2, 7\]"),
     ],
 )
