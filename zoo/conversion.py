@@ -173,7 +173,7 @@ def check_twin(ann: nn.Module, method: str | None) -> str:
         if not isinstance(module, kind):
             fitting = [known for known, of in METHODS.items() if isinstance(module, of)]
             raise ValueError(
-                f"{method} takes thresholds from {kind.__name__} activations, found "
+                f"method {method}: expected {kind.__name__} activations, found "
                 f"{type(module).__name__} at {name}. Choose method {' or '.join(fitting)}, or train a twin with "
                 f"neuron: {kind.__name__.lower()}."
             )
@@ -205,8 +205,8 @@ def still(x: Tensor, ann: SpikingModel) -> Tensor:
     x = to_sequence(x, ann.sequence_ndim).to(parameter.device, parameter.dtype)
     if len(x) != 1:
         raise ValueError(
-            f"A conversion needs still images (T = 1), found sequences of {len(x)} steps: an activation has no memory "
-            "of the steps before. Train the student on sequences itself."
+            f"conversion: expected still images (T = 1), found sequences of {len(x)} steps, and an activation "
+            "has no memory of earlier steps. Train the student on sequences itself."
         )
     return x
 

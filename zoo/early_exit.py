@@ -106,7 +106,7 @@ class EarlyExit:
     def __init__(self, model: SpikingModel, threshold: float = 0.9, score: str = "confidence") -> None:
         check(score, threshold)
         if not isinstance(model, SpikingModel):
-            raise ValueError(f"EarlyExit takes a student of the zoo, found {type(model).__name__}, which has no steps.")
+            raise ValueError(f"EarlyExit: expected a student, found {type(model).__name__}, which has no steps.")
         self.model, self.threshold, self.score = model, threshold, score
 
     @torch.no_grad()
@@ -160,4 +160,4 @@ def check(score: str = "confidence", threshold: float = 0.0) -> None:
     if score not in SCORES:
         raise ValueError(unknown("score", score, SCORES))
     if not 0 <= threshold <= 1:
-        raise ValueError(f"The threshold of an early exit is a score and must lie in [0, 1], found {threshold}.")
+        raise ValueError(f"threshold of an early exit: expected a score in [0, 1], found {threshold}.")

@@ -47,7 +47,8 @@ def calibrate_thresholds(
     """
     if not (0 < percentile <= 1 and floor > 0 and scale > 0):
         raise ValueError(
-            f"percentile must lie in (0, 1], floor and scale above 0, found {percentile}, {floor} and {scale}."
+            "percentile, floor and scale: expected a share in (0, 1] and two numbers above 0, found "
+            f"{percentile}, {floor} and {scale}."
         )
     neurons = learned_thresholds(model)
     found: dict[str, float] = {}

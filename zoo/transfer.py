@@ -66,7 +66,10 @@ def init_from_teacher(
     if isinstance(batches, Tensor) or not all(isinstance(x, Tensor) for x in batches):
         raise ValueError("batches must be a list of inputs without labels: [x for x, _ in loader].")
     if not batches or not 0 < percentile <= 100:
-        raise ValueError(f"Give a batch or more, and a percentile in (0, 100]; found {len(batches)} and {percentile}.")
+        raise ValueError(
+            "batches and percentile: expected one batch or more and a number in (0, 100], found "
+            f"{len(batches)} and {percentile}."
+        )
     done = copy_weights(student, teacher)
     batches = [to_sequence(x, student.sequence_ndim) for x in batches]
     scale_currents(student, batches[0], percentile)

@@ -117,7 +117,7 @@ def test_it_runs_only_what_is_unsure(student):
 
 
 def test_bad_input(student):
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], found 1.5"):
+    with pytest.raises(ValueError, match=r"threshold of an early exit: expected a score in \[0, 1\], found 1.5"):
         EarlyExit(student, 1.5)
     with pytest.raises(ValueError, match="Unknown score 'entropi'. Did you mean 'entropy'"):
         EarlyExit(student, score="entropi")
@@ -132,5 +132,5 @@ def test_bad_input(student):
 def test_takes_a_student_that_does_not_train(make):
     with pytest.raises(ValueError, match=r"training mode.*eval"):
         EarlyExit(make().train())(torch.rand(1, 1, 16, 16))
-    with pytest.raises(ValueError, match="a student of the zoo, found Linear"):
+    with pytest.raises(ValueError, match="expected a student, found Linear"):
         EarlyExit(torch.nn.Linear(2, 2))

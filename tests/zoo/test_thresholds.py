@@ -73,5 +73,5 @@ def test_bad_input():
         calibrate_thresholds(model, x)
     model, x = make()
     for wrong in ({"percentile": 90}, {"floor": 0.0}, {"scale": -1.0}):
-        with pytest.raises(ValueError, match="percentile must lie in"):
+        with pytest.raises(ValueError, match=r"expected a share in \(0, 1\] and two numbers above 0, found"):
             calibrate_thresholds(model, x, **wrong)

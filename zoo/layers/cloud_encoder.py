@@ -64,7 +64,7 @@ class CloudEncoder(nn.Module):
         ):
             if not lowest <= value <= highest:
                 most = f" and at most num_points, {num_points}" if highest == num_points else ""
-                raise ValueError(f"{name} must be at least {lowest}{most}, found {value}.")
+                raise ValueError(f"{name}: expected at least {lowest}{most}, found {value}.")
 
     def forward(self, x: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
         """Spikes [T, N, 2 D, G k] and [T, N, D, G]; T is that of a sequence, `num_steps` for a still cloud.
@@ -127,14 +127,14 @@ def check_clouds(x: Tensor, in_chans: int, neighbours: int) -> None:
     fewest = int(counts.min()) if counts.numel() else neighbours
     if fewest < neighbours:
         raise ValueError(
-            f"A cloud must have at least {neighbours} events, as many as a group has neighbours; found one with "
+            f"event clouds: expected at least {neighbours} events, as many as a group has neighbours, found one with "
             f"{fewest} (rows with t < 0 are padding and do not count). Leave such windows out, or make them longer."
         )
     outside = is_event[..., None] & ~((x >= 0) & (x <= 1))  # also nan
     if outside.any():
         raise ValueError(
-            f"Coordinates of events must lie in [0, 1], found {x[outside][0].item():g}. Divide x and y by the size of "
-            "the sensor, and give t as the part of the window that has passed; a row of -1 is padding."
+            f"coordinates of events: expected numbers in [0, 1], found {x[outside][0].item():g}. Divide x and y by the "
+            "size of the sensor, and give t as the part of the window that has passed; a row of -1 is padding."
         )
 
 

@@ -76,14 +76,14 @@ class DelayedLinear(nn.Module):
         counts |= {"kernel_size": kernel_size, "kernel_count": kernel_count}
         for name, value in counts.items():
             if type(value) is not int or value < 1:
-                raise ValueError(f"{name} of DelayedLinear must be an integer >= 1, found {value!r}.")
+                raise ValueError(f"{name} of DelayedLinear: expected an integer >= 1, found {value!r}.")
         if kernel_size % 2 == 0:
             raise ValueError(
-                f"kernel_size is the longest delay in steps plus one and must be odd, found {kernel_size}. Choose "
-                f"{kernel_size + 1}."
+                f"kernel_size (the longest delay in steps, plus one): expected an odd number, found {kernel_size}. "
+                f"Choose {kernel_size + 1}."
             )
         if not sigma >= 0:
-            raise ValueError(f"sigma is a width in steps and must be >= 0, found {sigma}.")
+            raise ValueError(f"sigma: expected a width in steps >= 0, found {sigma}.")
         self.in_features, self.out_features = in_features, out_features
         self.kernel_size, self.kernel_count = kernel_size, kernel_count
         self.rounded: bool | None = None  # None: as the mode
@@ -98,7 +98,7 @@ class DelayedLinear(nn.Module):
         """Delayed sums [T + (L-1)//2, N, F'] of a sequence x [T, N, F]."""
         if x.ndim != 3 or x.shape[2] != self.in_features:
             raise ValueError(
-                f"DelayedLinear takes spikes [T, N, F] with F = {self.in_features}, found x of shape {tuple(x.shape)}."
+                f"x of DelayedLinear: expected [T, N, F] with F = {self.in_features}, found shape {tuple(x.shape)}."
             )
         # Through .data, because only values out of bounds change, and those no graph has seen.
         self.delay.data.clamp_(0, self.kernel_size - 1)

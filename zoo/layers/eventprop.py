@@ -139,7 +139,7 @@ class EventPropLIF(Neuron):
     ) -> None:
         super().__init__(v_threshold=v_threshold)  # its surrogate is not used
         if not min_slope > 0:
-            raise ValueError(f"min_slope of an EventProp layer is divided by and must be > 0, found {min_slope!r}.")
+            raise ValueError(f"min_slope of an EventProp layer: expected a number > 0, found {min_slope!r}.")
         check_arguments("spike_count", SpikeCount, spike_count or {})
         self.times = times
         self.synapses = Synapses(in_features, out_features, times.dt, max_delay, learn_delays)
@@ -256,7 +256,7 @@ def check_spikes(x: Tensor, in_features: int | None = None) -> None:
     """
     if x.ndim != 3 or in_features not in (None, x.shape[2]):
         expected = "" if in_features is None else f" with F = {in_features}"
-        raise ValueError(f"An EventProp layer takes spikes [T, N, F]{expected}, found x of shape {tuple(x.shape)}.")
+        raise ValueError(f"x of an EventProp layer: expected spikes [T, N, F]{expected}, found shape {tuple(x.shape)}.")
     exact = x.grad_fn is None or isinstance(x.grad_fn, Fire._backward_cls)
     if x.requires_grad and not exact:
         raise ValueError(
@@ -265,7 +265,7 @@ def check_spikes(x: Tensor, in_features: int | None = None) -> None:
         )
     if not ((x == 0) | (x == 1)).all():
         raise ValueError(
-            f"x of an EventProp layer must be binary spikes, 0 or 1, found values from {x.min().item():.3g} to "
+            f"x of an EventProp layer: expected binary spikes, 0 or 1, found values from {x.min().item():.3g} to "
             f"{x.max().item():.3g}. Encode the data as spike trains."
         )
 

@@ -44,7 +44,7 @@ class TimeConstants:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"{name} of an EventProp layer is a time in ms and must be positive, found {value!r}.")
+                raise ValueError(f"{name} of an EventProp layer: expected a positive time in ms, found {value!r}.")
 
     @property
     def a(self) -> float:
@@ -103,7 +103,7 @@ class SpikeCount:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value >= 0:
-                raise ValueError(f"{name} of spike_count must be >= 0, found {value!r}.")
+                raise ValueError(f"{name} of spike_count: expected a number >= 0, found {value!r}.")
         if not (self.above or self.below):
             raise ValueError(
                 f"spike_count with target {self.target:g} needs a strength: above, below or both > 0; without one it "

@@ -149,7 +149,7 @@ class SequenceDropout(Stateful):
     def __init__(self, p: float = 0.0) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"The share p that dropout drops must lie in [0, 1), found {p}.")
+            raise ValueError(f"p of SequenceDropout: expected a share in [0, 1), found {p}.")
         self.p = p
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:

@@ -43,7 +43,7 @@ class CuBa(LeakyNeuron):
         super().__init__(**neuron)
         for name, tau in (("tau_s", tau_s), ("tau_m", tau_m)):
             if not tau >= 1:
-                raise ValueError(f"{name} is a time constant in steps and must be >= 1, found {tau}.")
+                raise ValueError(f"{name}: expected a time constant in steps >= 1, found {tau}.")
         self.tau_s, self.tau_m = tau_s, tau_m
 
     def dynamics(self) -> Dynamics:

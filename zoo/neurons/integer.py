@@ -50,7 +50,7 @@ class Integer(Neuron):
     def __init__(self, levels: int = 4, v_threshold: float = 1.0) -> None:
         super().__init__(v_threshold, v_reset=None)
         if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
-            raise ValueError(f"levels is the number of spikes a step may stand for, an integer >= 1, found {levels!r}.")
+            raise ValueError(f"levels (spikes that a step may stand for): expected an integer >= 1, found {levels!r}.")
         self.levels = levels
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:

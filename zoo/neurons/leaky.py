@@ -60,11 +60,11 @@ class Leaky(LeakyNeuron):
     ) -> None:
         super().__init__(v_threshold, v_reset=None, detach_reset=True, surrogate=surrogate)
         if not 0 < leak <= 1:
-            raise ValueError(f"leak is a factor per step and must lie in (0, 1], found {leak}.")
+            raise ValueError(f"leak: expected a factor per step in (0, 1], found {leak}.")
         if v_threshold < MIN_THRESHOLD:
-            raise ValueError(f"A learned v_threshold must start at {MIN_THRESHOLD} or above, found {v_threshold}.")
+            raise ValueError(f"v_threshold: expected a learned start >= {MIN_THRESHOLD}, found {v_threshold}.")
         if not surrogate_scale > 0:
-            raise ValueError(f"surrogate_scale must be > 0, found {surrogate_scale}.")
+            raise ValueError(f"surrogate_scale: expected a number > 0, found {surrogate_scale}.")
         self.leak = nn.Parameter(torch.tensor(float(leak)))
         self.v_threshold = nn.Parameter(torch.tensor(float(v_threshold)))  # type: ignore[assignment]
         self.surrogate_scale = surrogate_scale

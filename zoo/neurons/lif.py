@@ -30,7 +30,7 @@ class LIF(LeakyNeuron):
     def __init__(self, tau: float = 2.0, decay_input: bool = True, **neuron: Any) -> None:
         super().__init__(**neuron)
         if not tau >= 1:
-            raise ValueError(f"tau is a time constant in steps and must be >= 1, found {tau}.")
+            raise ValueError(f"tau: expected a time constant in steps >= 1, found {tau}.")
         self.tau = tau
         self.decay_input = decay_input
 

@@ -29,7 +29,7 @@ class PLIF(LeakyNeuron):
     def __init__(self, tau: float = 2.0, decay_input: bool = True, **neuron: Any) -> None:
         super().__init__(**neuron)
         if tau <= 1:
-            raise ValueError(f"tau is a time constant in steps; a learned one must start above 1, found {tau}.")
+            raise ValueError(f"tau: expected a learned time constant in steps that starts above 1, found {tau}.")
         self.w = nn.Parameter(torch.tensor(-math.log(tau - 1)))
         self.decay_input = decay_input
 

@@ -27,7 +27,7 @@ class Recurrent(nn.Linear):
 
     def __init__(self, num_features: int, self_connections: bool) -> None:
         if not isinstance(self_connections, bool):
-            raise ValueError(f"self_connections must be true or false, found {self_connections!r}.")
+            raise ValueError(f"self_connections: expected true or false, found {self_connections!r}.")
         super().__init__(num_features, num_features, bias=False)
         self.self_connections = self_connections
         nn.init.orthogonal_(self.weight)

@@ -39,7 +39,7 @@ class Surrogate(ABC):
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not (isinstance(value, int | float) and value > 0):
-                raise ValueError(f"{name} of {type(self).__name__} must be a positive number, found {value!r}.")
+                raise ValueError(f"{name} of {type(self).__name__}: expected a positive number, found {value!r}.")
 
     @abstractmethod
     def primitive(self, x: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def check_num_features(num_features: int | None) -> int:
     """
     if isinstance(num_features, bool) or not isinstance(num_features, int) or num_features < 1:
         raise ValueError(
-            "num_features is the number of units (F of [T, N, F], C of [T, N, C, H, W]); it is needed and must be an "
+            "num_features (units F of [T, N, F], C of [T, N, C, H, W]) is needed: expected an "
             f"integer >= 1, found {num_features!r}. make_neuron(spec, num_features) gives it to a neuron."
         )
     return num_features

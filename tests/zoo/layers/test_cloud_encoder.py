@@ -155,5 +155,5 @@ def test_a_cloud_of_as_many_events_as_neighbours_is_one_group():
 def test_coordinates_out_of_range(value):
     x = torch.rand(1, 2, 20, 3)
     x[0, 1, 3, 0] = value
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], found (nan|1.5|-0.5)\. Divide x and y"):
+    with pytest.raises(ValueError, match=r"expected numbers in \[0, 1\], found (nan|1.5|-0.5)\. Divide x and y"):
         CloudEncoder(num_points=16, neighbours=4)(x, 3)

@@ -144,16 +144,16 @@ def test_the_mode_chooses_and_a_block_overrules():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kernel_size": 24}, "kernel_size .* must be odd, found 24. Choose 25"),
+        ({"kernel_size": 24}, "kernel_size .* expected an odd number, found 24. Choose 25"),
         ({"kernel_size": 0}, "kernel_size .* >= 1, found 0"),
-        ({"kernel_size": 5.0}, "kernel_size .* must be an integer >= 1, found 5.0"),
+        ({"kernel_size": 5.0}, "kernel_size .* expected an integer >= 1, found 5.0"),
         ({"kernel_size": True}, "kernel_size .* found True"),
-        ({"kernel_count": 2.0}, "kernel_count .* must be an integer >= 1, found 2.0"),
+        ({"kernel_count": 2.0}, "kernel_count .* expected an integer >= 1, found 2.0"),
         ({"kernel_size": -3}, "kernel_size .* >= 1, found -3"),
         ({"kernel_count": 0}, "kernel_count .* >= 1, found 0"),
         ({"out_features": 0}, "out_features .* >= 1, found 0"),
-        ({"sigma": -1.0}, "sigma .* >= 0, found -1"),
-        ({"sigma": float("nan")}, "sigma .* found nan"),
+        ({"sigma": -1.0}, "sigma: .* >= 0, found -1"),
+        ({"sigma": float("nan")}, "sigma: .* found nan"),
     ],
 )
 def test_what_it_refuses(changes, message):
@@ -192,10 +192,10 @@ def test_coincidences_are_learned_from_the_worst_delays(delays):
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 1, 3, 8, 8)])
 def test_input_that_is_no_spike_trains(shape):
-    with pytest.raises(ValueError, match=r"takes spikes \[T, N, F\] with F = 3, found x of shape \(4,"):
+    with pytest.raises(ValueError, match=r"expected \[T, N, F\] with F = 3, found shape \(4,"):
         DelayedLinear(3, 2, kernel_size=5)(torch.zeros(shape))
 
 
 def test_input_of_other_neurons():
-    with pytest.raises(ValueError, match=r"with F = 3, found x of shape \(4, 1, 5\)"):
+    with pytest.raises(ValueError, match=r"with F = 3, found shape \(4, 1, 5\)"):
         DelayedLinear(3, 2, kernel_size=5)(torch.zeros(4, 1, 5))

@@ -45,7 +45,7 @@ def test_first_spike_logits_say_when():
 
 
 def test_logits_of_no_spike_trains():
-    with pytest.raises(ValueError, match=r"takes spikes \[T, N, F\], found x of shape \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"expected spikes \[T, N, F\], found shape \(4, 2\)"):
         first_spike_logits(torch.zeros(4, 2), dt=1.0)
 
 
@@ -70,7 +70,7 @@ def test_delays_are_clamped():
 @pytest.mark.parametrize("name", ["tau_mem", "tau_syn", "dt"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, "20", True])
 def test_times_that_are_none(name, value):
-    with pytest.raises(ValueError, match=f"{name} of an EventProp layer is a time in ms and must be positive, found"):
+    with pytest.raises(ValueError, match=f"{name} of an EventProp layer: expected a positive time in ms, found"):
         TimeConstants(**{name: value})
 
 
@@ -81,7 +81,7 @@ def test_delays_that_are_none(value):
 
 
 def test_arguments_of_spike_count():
-    with pytest.raises(ValueError, match="above of spike_count must be >= 0, found -1"):
+    with pytest.raises(ValueError, match="above of spike_count: expected a number >= 0, found -1"):
         EventPropLIF(2, 2, TimeConstants(), spike_count={"above": -1})
     for useless in ({}, {"target": 3.0}, {"target": 3.0, "above": 0.0}):
         with pytest.raises(ValueError, match="needs a strength: above, below or both"):
@@ -94,11 +94,11 @@ def test_arguments_of_spike_count():
 def test_input_that_is_no_spikes(kind):
     made = kind(3, 2, TimeConstants())
     for shape in ((2, 3), (4, 2, 5), (4, 3, 2)):
-        with pytest.raises(ValueError, match=re.escape(f"spikes [T, N, F] with F = 3, found x of shape {shape}.")):
+        with pytest.raises(ValueError, match=re.escape(f"spikes [T, N, F] with F = 3, found shape {shape}.")):
             made(torch.zeros(shape))
-    with pytest.raises(ValueError, match=r"must be binary spikes, 0 or 1, found values from 0 to 0\.5"):
+    with pytest.raises(ValueError, match=r"expected binary spikes, 0 or 1, found values from 0 to 0\.5"):
         made(torch.tensor([[[0.0, 0.5, 0.0]]]))
-    with pytest.raises(ValueError, match="must be binary"):
+    with pytest.raises(ValueError, match="expected binary"):
         made(torch.full((1, 1, 3), math.nan))
 
 

@@ -215,7 +215,7 @@ def test_bad_input():
     model, x = make("mlp")
     with pytest.raises(ValueError, match=r"spike trains \[T, N, F\], found shape"):
         model(torch.zeros(4, 1, 8, 8))
-    with pytest.raises(ValueError, match="must be binary spikes"):
+    with pytest.raises(ValueError, match="expected binary spikes"):
         model(x / 2)
     with pytest.raises(ValueError, match="needs whole sequences"), carry_state(model):
         model(x)

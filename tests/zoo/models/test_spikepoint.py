@@ -135,8 +135,8 @@ def test_every_parameter_learns_from_rates(model):
     [
         ({"widths": (8, 16, 24)}, r"widths must be four even numbers >= 2, found \(8, 16, 24\)"),
         ({"widths": (8, 16, 24, 31)}, "four even numbers"),
-        ({"neighbours": 100}, "neighbours must be at least 2 and at most num_points, 64, found 100"),
-        ({"num_centroids": 65}, "num_centroids .* found 65"),
+        ({"neighbours": 100}, "neighbours: expected at least 2 and at most num_points, 64, found 100"),
+        ({"num_centroids": 65}, "num_centroids: .* found 65"),
     ],
 )
 def test_what_it_refuses(changes, message):

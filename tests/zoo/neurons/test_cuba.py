@@ -69,10 +69,10 @@ def test_works_in_students_and_trains(student):
 @pytest.mark.parametrize(
     ("taus", "words"),
     [
-        ((0.5, 2.0), "tau_s .* >= 1, found 0.5"),
-        ((0.0, 2.0), "tau_s .* found 0.0"),
-        ((2.0, -1.0), "tau_m .* >= 1, found -1.0"),
-        ((float("nan"), 2.0), "tau_s .* found nan"),
+        ((0.5, 2.0), "tau_s: .* >= 1, found 0.5"),
+        ((0.0, 2.0), "tau_s: .* found 0.0"),
+        ((2.0, -1.0), "tau_m: .* >= 1, found -1.0"),
+        ((float("nan"), 2.0), "tau_s: .* found nan"),
     ],
 )
 def test_bad_input(taus, words):

@@ -171,11 +171,11 @@ def test_half_precision_stays_half(dtype):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"leak": 1.5}, r"leak .* in \(0, 1\], found 1.5"),
-        ({"leak": 0.0}, r"leak .* in \(0, 1\], found 0.0"),
-        ({"v_threshold": 0.001}, "at 0.01 or above, found 0.001"),
+        ({"leak": 1.5}, r"leak: .* in \(0, 1\], found 1.5"),
+        ({"leak": 0.0}, r"leak: .* in \(0, 1\], found 0.0"),
+        ({"v_threshold": 0.001}, ">= 0.01, found 0.001"),
         ({"v_threshold": -1.0}, "above the reset potential"),
-        ({"surrogate_scale": 0.0}, "surrogate_scale must be > 0, found 0.0"),
+        ({"surrogate_scale": 0.0}, "surrogate_scale: expected a number > 0, found 0.0"),
         ({"v_reset": 0.0}, r"Unknown leaky argument 'v_reset'.* leak, surrogate, surrogate_scale, v_threshold\."),
         ({"lek": 1.0}, "Unknown leaky argument 'lek'. Did you mean 'leak'"),
     ],

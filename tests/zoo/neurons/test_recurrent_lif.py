@@ -98,5 +98,5 @@ def test_weights_are_cast_once_a_sequence():
 
 
 def test_self_connections_are_a_choice():
-    with pytest.raises(ValueError, match="self_connections must be true or false, found 'no'"):
+    with pytest.raises(ValueError, match="self_connections: expected true or false, found 'no'"):
         RecurrentLIF(num_features=2, self_connections="no")

@@ -38,10 +38,10 @@ def test_units_are_axis_two():
 @pytest.mark.parametrize("layer", [AdLIF, RadLIF, RecurrentLIF, LI])
 def test_bad_input(layer):
     for wrong in (0, -1, 2.0, True, None, "4"):
-        with pytest.raises(ValueError, match="num_features is the number of units .* integer >= 1, found"):
+        with pytest.raises(ValueError, match="num_features .*units.* integer >= 1, found"):
             layer(wrong)
     if layer is not LI:
-        with pytest.raises(ValueError, match=r"it is needed .* found None\. make_neuron\(spec, num_features\) gives"):
+        with pytest.raises(ValueError, match=r"is needed: .* found None\. make_neuron\(spec, num_features\) gives"):
             layer()
     for shape in ((5, 2, 4), (5, 3), (5, 3, 2, 4, 4)):
         with pytest.raises(ValueError, match=r"num_features=3 and takes \[T, N, 3\] .* found shape \(5, "):
