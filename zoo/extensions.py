@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import timm
 
@@ -43,7 +43,7 @@ def is_registered(architecture: str) -> bool:
     return timm.is_model(architecture)
 
 
-def is_import_path(name: Any) -> bool:
+def is_import_path(name: Any) -> TypeGuard[str]:
     """Whether a name reads like `package.module.Name`."""
     return isinstance(name, str) and "." in name and all(part.isidentifier() for part in name.split("."))
 
