@@ -6,6 +6,7 @@ package that announces itself under the entry point group `snnzoo`.
 """
 
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -95,6 +96,6 @@ def import_neuron(spec: Any) -> None:
     Raises:
         ValueError: If it cannot be imported.
     """
-    name = spec.get("name") if isinstance(spec, dict) else spec
+    name = spec.get("name") if isinstance(spec, Mapping) else spec
     if is_import_path(name):
         import_path(name)

@@ -102,7 +102,7 @@ def make_neuron(spec: NeuronSpec, num_features: int | None = None) -> Neuron | A
     """
     classes: dict[str, type[Neuron | Activation]] = {**NEURONS, **ACTIVATIONS}
     path = spec.get("name") if isinstance(spec, Mapping) else spec
-    if path is not None and is_import_path(path):
+    if is_import_path(path):
         classes[path] = loaded_neuron(path)
     name, arguments = by_name("neuron", spec, classes)
     check_arguments(name, classes[name], arguments)
