@@ -23,9 +23,8 @@ def draw(name: str, output: str | None = None, registry: str | None = None) -> N
     names = zoo.list_models(name) or [name]
     suffix = Path(output).suffix if output else ".md" if len(names) > 1 else ".mmd"
     if suffix not in (".md", ".mmd") or (suffix == ".mmd" and len(names) > 1):
-        raise ValueError(
-            f"output: expected a name that ends in .md or, of one flowchart, in .mmd; found {output} of {len(names)}."
-        )
+        of_one = ", or in .mmd" if len(names) == 1 else f" for a page of {len(names)} flowcharts"
+        raise ValueError(f"output: expected a file that ends in .md{of_one}, found {output}.")
 
     def create(name: str) -> Any:
         torch.manual_seed(0)  # untrained weights are random, their picture is not

@@ -275,7 +275,7 @@ def next_version(logs: Path, command: str) -> str:
 
 
 class RecipeCLI(RunCLI):
-    """A command line of `snnzoo fit` that is parsed and not carried out.
+    """A command line of `snnzoo fit` that is parsed and not carried out; it draws and seeds no random numbers.
 
     Attributes:
         parsed: The recipe with the options of the command line, as a fit would record it.
@@ -284,6 +284,9 @@ class RecipeCLI(RunCLI):
     def before_instantiate_classes(self) -> None:
         """Keep the recipe."""
         self.parsed: dict[str, Any] = yaml.safe_load(recipe_of(self._parser("fit"), self.config.fit))
+
+    def _set_seed(self) -> None:
+        """Seed nothing."""
 
     def instantiate_classes(self) -> None:
         """Make nothing."""
