@@ -5,6 +5,8 @@
 A small convolutional network of your own learns scikit-learn's 8x8 digits, then teaches a spiking student.
 """
 
+from typing import Any
+
 import torch
 from lightning import Trainer
 from sklearn.datasets import load_digits
@@ -27,7 +29,13 @@ def main(epochs: int = 3) -> dict[str, float]:
     """Train both and return the numbers of the student's test."""
     torch.manual_seed(0)
     train, test = loaders()
-    options = {"max_epochs": epochs, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    options: dict[str, Any] = {
+        "max_epochs": epochs,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+    }
+    objectives: list[Any] = ["CrossEntropy", {"name": "LogitKD", "temperature": 2.0}]  # by name, or instances
 
     teacher = nn.Sequential(
         nn.Conv2d(1, 32, kernel_size=3, padding=1),
@@ -41,7 +49,7 @@ def main(epochs: int = 3) -> dict[str, float]:
     student = DistillationModule(
         student="sew_resnet_tiny",  # `snnzoo list` shows the others
         teacher=teacher,
-        objectives=["CrossEntropy", {"name": "LogitKD", "temperature": 2.0}],
+        objectives=objectives,
         num_classes=10,
         in_chans=1,
     )

@@ -16,4 +16,4 @@ class PlacesModule(ClassificationModule):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, task=Places(), **kwargs)
+        super().__init__(*args, task=Places(), **kwargs)  # type: ignore[misc]  # task is the last argument

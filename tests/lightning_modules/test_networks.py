@@ -56,7 +56,7 @@ def test_distils_from_a_module_with_defaults(teacher, images, trainer, tmp_path)
     assert module.model.in_chans == 1
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     run = trainer(max_epochs=1)
-    run.fit(module, images)
+    run.fit(module, images, images)
     assert run.optimizers[0].defaults["weight_decay"] == 0.05
     x = images.dataset.tensors[0][:4]
     torch.testing.assert_close(module.read_teacher(x[None]).logits[0], teacher.eval()(x))
@@ -69,8 +69,8 @@ def test_a_module_of_unknown_origin_says_that_it_cannot_be_published(images, ada
     own = plain()
     module = ClassificationModule(own, adam, num_classes=3)
     run = trainer(max_epochs=1)
-    run.fit(module, images)
-    with pytest.warns(UserWarning, match="not published or loaded by name: .* not made by zoo.create_model"):
+    run.fit(module, images, images)
+    with pytest.warns(UserWarning, match="cannot be published or loaded by name: .* not made by zoo.create_model"):
         run.save_checkpoint(tmp_path / "own.ckpt")
     state = torch.load(tmp_path / "own.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(state["model.model.module.1.weight"], own[1].weight)
