@@ -76,7 +76,7 @@ def make_default_cfgs(origin: Origin, rows: Mapping[str, Row], **shared: Any) ->
         rows: By model name, `name` or `name.tag`: see `images`, `frames`, `spike_trains`.
         **shared: Entries of all rows, which a row may override.
     """
-    cfgs = {}
+    cfgs: dict[str, Any] = {}
     for name, row in rows.items():
         cfg = {**shared, **row}
         of_row = replace(origin, published=cfg.pop("published", ""))
