@@ -76,4 +76,4 @@ class ResNet(SpikingModel):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameters grouped by depth."""
         blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
-        return {"stem": r"^(conv1|bn1|act1)\b", "blocks": blocks, "head": r"^(act|hidden)\b"}
+        return {"stem": r"^(?:conv1|bn1|act1)\b", "blocks": blocks, "head": r"^(?:act|hidden)\b"}
