@@ -8,7 +8,10 @@ from importlib import import_module
 
 COMMANDS = {
     "train and measure": {
-        "fit": ("commands.fit:fit", "Train, distil or fine-tune: snnzoo fit --config configs/digits/student_bkd.yaml"),
+        "fit": (
+            "commands.fit:fit",
+            "Train, distil or fine-tune: snnzoo fit --config configs/digits/sew_resnet_bkd.yaml",
+        ),
         "validate": ("commands.fit:validate", "Measure on the validation split."),
         "test": (
             "commands.fit:test",

@@ -99,11 +99,11 @@ def demo() -> None:
     shutil.rmtree(ROOT, ignore_errors=True)
     start = time.perf_counter()
     times = {"teacher": train("teacher")}
-    times["student_bkd"] = train("student_bkd", "--model.teacher", str(ROOT / "teacher"))
-    times["student_ce"] = train("student_ce")
+    times["sew_resnet_bkd"] = train("sew_resnet_bkd", "--model.teacher", str(ROOT / "teacher"))
+    times["sew_resnet_ce"] = train("sew_resnet_ce")
 
     registry = ROOT / "registry"
-    snnzoo("publish", ROOT / "student_bkd", registry / NAME)
+    snnzoo("publish", ROOT / "sew_resnet_bkd", registry / NAME)
     snnzoo("pull", NAME, "--registry", registry)
     snnzoo("verify", NAME, "--registry", registry)
 

@@ -1,6 +1,6 @@
 """Is loading the bottleneck of training? Samples a second of a recipe's loader, and of a training step of its student.
 
-    python benchmarks/loading.py configs/nmnist/student_ce.yaml --root data
+    python benchmarks/loading.py configs/nmnist/spiking_vgg_ce.yaml --root data
 
 prints, for training data as the recipe has them: the first pass over the files (a new, empty cache), later passes
 without and with two loading processes, and how many samples forward, backward and update manage (mixed bf16, one batch

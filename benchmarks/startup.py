@@ -24,7 +24,7 @@ COMMANDS = {  # words, and the goal in seconds
     "list": (["list"], 1.5),
     "info": (["info", "sew_resnet_tiny"], 1.5),
     "import torch, timm": (None, None),
-    "fit of one batch": (["fit", "--config", "configs/digits/student_ce.yaml", "--trainer.fast_dev_run", "1"], None),
+    "fit of one batch": (["fit", "--config", "configs/digits/sew_resnet_ce.yaml", "--trainer.fast_dev_run", "1"], None),
 }
 
 

@@ -37,7 +37,7 @@ def ladder(
 
     Args:
         *options: Options of `snnzoo fit`.
-        config: Recipe of the first rung, such as configs/digits/ladder.yaml.
+        config: Recipe of the first rung, such as configs/digits/spiking_vgg_ladder.yaml.
         steps: T of every rung, descending.
         epochs: Epochs of every rung, or one number for all; default: those of the recipe.
         run: Directory of the ladder; default: that of the recipe.

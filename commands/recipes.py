@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-EXAMPLE = CONFIGS / "digits/student_ce.yaml"
+EXAMPLE = CONFIGS / "digits/sew_resnet_ce.yaml"
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_help_of_fit(capsys):
         (["report"], 2),
         (["convert", "run", "target", "--steps", "many"], 2),
         (["convert", "run", "target", "--samples", "0"], 2),
-        (["ladder", "--config", "configs/digits/ladder.yaml", "--steps", "1,2"], 2),
+        (["ladder", "--config", "configs/digits/spiking_vgg_ladder.yaml", "--steps", "1,2"], 2),
         (["finetune", "name"], 2),
         (["data", "--help"], 0),
         (["fit", "--config", "configs/digits/nothing.yaml"], 2),

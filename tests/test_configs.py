@@ -264,7 +264,7 @@ def test_recipe_runs(recipe, tmp_path, monkeypatch):
 def test_recipe_saves_memory(tmp_path, capsys, monkeypatch):
     ran = []
     monkeypatch.setattr("zoo.model.recompute", lambda block, x, model: ran.append(block) or block(x))
-    recipe = str(ROOT / "configs/digits/student_ce.yaml")
+    recipe = str(ROOT / "configs/digits/sew_resnet_ce.yaml")
     fit = ["fit", "--config", recipe, "--trainer.fast_dev_run", "2", "--model.save_memory", "true", "--run"]
     main([*fit, str(tmp_path / "run")])
     assert ran

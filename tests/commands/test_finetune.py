@@ -39,7 +39,7 @@ def test_finetune_on_recordings(tmp_path, capsys):
             t, x, y = np.sort(draw.integers(0, 9000, 99)), right + draw.integers(0, 16, 99), draw.integers(0, 24, 99)
             x[0], y[0] = 31, 23
             np.save(tmp_path / "recordings" / label / f"{n}.npy", np.stack([t, x, y, draw.integers(0, 2, 99)], 1))
-    recipe = str(ROOT / "configs/event_folder/student_ce.yaml")
+    recipe = str(ROOT / "configs/event_folder/spiking_vgg_ce.yaml")
     frames = '{"class_path": "Frames", "init_args": {"num_steps": 3, "values": "binary"}}'
     here = ["--data.root", str(tmp_path / "recordings"), "--data.batch_size", "4", "--trainer.max_epochs", "1"]
     first = ["--run", str(tmp_path / "first"), "--data.size", "16", "--data.representation", frames]

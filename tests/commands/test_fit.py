@@ -12,7 +12,7 @@ from commands.recipes import read_recipe
 from commands.run import switches
 
 ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "configs/digits/student_ce.yaml"
+RECIPE = ROOT / "configs/digits/sew_resnet_ce.yaml"
 TINY = ["--model.model", "spiking_vgg_tiny", "--model.model_args.num_steps", "2", "--data.batch_size", "256"]
 
 

@@ -23,7 +23,7 @@ from zoo.registry.results import Results
 from zoo.registry.runs import Run
 
 ROOT = Path(__file__).parents[2]
-RECIPE = str(ROOT / "configs/digits/ladder.yaml")
+RECIPE = str(ROOT / "configs/digits/spiking_vgg_ladder.yaml")
 FIT_TEACHER = ["fit", "--config", str(ROOT / "configs/digits/teacher.yaml"), "--trainer.max_epochs=1", "--run"]
 TINY = ["--model.model_args.stages", "[[8], [16]]", "--data.batch_size", "128"]
 
@@ -316,9 +316,9 @@ def refused(capsys, run, recipe, *changes):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("yin_yang/sum", "eventprop_mlp_200 takes spike trains, whose T is that of the data"),
+        ("yin_yang/eventprop_mlp_sum", "eventprop_mlp_200 takes spike trains, whose T is that of the data"),
         ("digits/teacher", "test_resnet has no time steps"),
-        ("digits/twin", "pool_vgg_tiny has no time steps"),
+        ("digits/pool_vgg_qcfs", "pool_vgg_tiny has no time steps"),
     ],
 )
 def test_a_model_without_a_number_of_steps_is_refused(tmp_path, capsys, recipe, words):

@@ -4,7 +4,7 @@ from commands.recipes import CONFIGS, missing_recipe, read_recipe
 
 
 def test_every_recipe_of_ours_is_one():
-    assert {"run", "model", "data"} <= set(read_recipe(CONFIGS / "digits/ladder.yaml"))
+    assert {"run", "model", "data"} <= set(read_recipe(CONFIGS / "digits/spiking_vgg_ladder.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ def test_a_file_of_something_else(tmp_path, text, words):
 
 
 def test_the_closest_name():
-    assert missing_recipe("configs/digits/lader.yaml").endswith("digits/ladder.yaml.")
-    assert missing_recipe("x").endswith("digits/student_ce.yaml.")
+    assert missing_recipe("configs/digits/lader.yaml").endswith("digits/spiking_vgg_ladder.yaml.")
+    assert missing_recipe("x").endswith("digits/sew_resnet_ce.yaml.")

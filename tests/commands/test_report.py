@@ -27,7 +27,7 @@ def test_report_counts_spike_trains(tmp_path, capsys):
 
 def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    recipe, run = str(ROOT / "configs/digits/ladder.yaml"), str(tmp_path / "run")
+    recipe, run = str(ROOT / "configs/digits/spiking_vgg_ladder.yaml"), str(tmp_path / "run")
     main(["fit", "--config", recipe, "--run", run, "--trainer.max_epochs", "1", "--data.batch_size", "128"])
     main(["test", "--config", f"{run}/config.yaml"])
     curve = json.loads((tmp_path / "run/results.json").read_text())["early_exit"]

@@ -23,7 +23,7 @@ from zoo.models.spiking_vgg import SpikingVGG
 from zoo.registry.files import fingerprint
 
 ROOT = Path(__file__).parents[2]
-RECIPE = str(ROOT / "configs/digits/student_ce.yaml")
+RECIPE = str(ROOT / "configs/digits/sew_resnet_ce.yaml")
 TINY = ["--model.model", "spiking_vgg_tiny", "--model.model_args", '{"num_steps": 2}', "--data.batch_size", "128"]
 
 

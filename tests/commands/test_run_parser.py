@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-CE = ["fit", "--config", str(ROOT / "configs/digits/student_ce.yaml"), "--run", "unused"]
+CE = ["fit", "--config", str(ROOT / "configs/digits/sew_resnet_ce.yaml"), "--run", "unused"]
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_bad_input(changes, words, fails, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "recipe", "words"),
     [
-        ("fit", "configs/digits/lader.yaml", "the closest is configs/digits/ladder.yaml"),
-        ("ladder", "digits/lader.yml", "the closest is configs/digits/ladder.yaml"),
-        ("fit", "configs", "one is configs/digits/student_ce.yaml"),
+        ("fit", "configs/digits/lader.yaml", "the closest is configs/digits/spiking_vgg_ladder.yaml"),
+        ("ladder", "digits/lader.yml", "the closest is configs/digits/spiking_vgg_ladder.yaml"),
+        ("fit", "configs", "one is configs/digits/sew_resnet_ce.yaml"),
     ],
 )
 def test_a_missing_recipe_is_named_with_the_closest(command, recipe, words, monkeypatch, fails):
@@ -50,7 +50,7 @@ def test_a_missing_recipe_is_named_with_the_closest(command, recipe, words, monk
 def test_a_run_without_a_recipe_is_told_of_one(args, missing, monkeypatch, fails):
     monkeypatch.chdir(ROOT)
     message = fails(["fit", *args])
-    assert f"No {missing} given. A recipe gives all: --config configs/digits/student_ce.yaml." in message
+    assert f"No {missing} given. A recipe gives all: --config configs/digits/sew_resnet_ce.yaml." in message
 
 
 @pytest.mark.parametrize("value", ["true", "2.5"])
@@ -63,7 +63,7 @@ def test_sltt_says_what_it_takes(value, fails, tmp_path, monkeypatch):
 
 def test_missing_data_is_named(tmp_path, fails, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe = str(ROOT / "configs/fashion_mnist/student_ce.yaml")
+    recipe = str(ROOT / "configs/fashion_mnist/sew_resnet8_ce.yaml")
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     message = fails(["fit", "--config", recipe, "--data.root", str(tmp_path / "nothing")])
     assert "train-images-idx3-ubyte" in message

@@ -85,7 +85,7 @@ def test_patterns_that_match_nothing_name_the_closest(data_args):
 
 
 def test_a_recipe_names_them(tmp_path, capsys):
-    fit = ["fit", "--config", "configs/digits/student_ce.yaml", "--trainer.fast_dev_run", "1"]
+    fit = ["fit", "--config", "configs/digits/sew_resnet_ce.yaml", "--trainer.fast_dev_run", "1"]
     main([*fit, "--run", str(tmp_path / "right"), "--model.lr_factors", '{"bn.*bias$": 8.0}'])
     with pytest.raises(SystemExit):
         main([*fit, "--run", str(tmp_path / "wrong"), "--model.lr_factors", '{"bn.*bais$": 8.0}'])

@@ -227,4 +227,4 @@ def test_a_recipe_names_it(tmp_path):
         "run": str(tmp_path / "run"),
         "trainer.fast_dev_run": "2",
     }
-    main(["fit", "--config", "configs/digits/student_bkd.yaml", *(f"--{key}={x}" for key, x in options.items())])
+    main(["fit", "--config", "configs/digits/sew_resnet_bkd.yaml", *(f"--{key}={x}" for key, x in options.items())])

@@ -265,7 +265,7 @@ def test_a_recipe_and_a_ladder(tmp_path):
         [
             "ladder",
             "--config",
-            "configs/digits/ladder.yaml",
+            "configs/digits/spiking_vgg_ladder.yaml",
             "--run",
             str(tmp_path),
             "--steps",

@@ -161,7 +161,7 @@ def test_sequences_are_refused_before_a_step(blobs, data_args, adam, trainer):
 def test_a_refused_fit_leaves_the_run_as_it_was(tmp_path, capsys):
     """Event frames, in place of a run that is there."""
     run = tmp_path / "run"
-    fit = ["fit", "--config", "configs/event_digits/student_ce.yaml", "--run", str(run), "--data.num_workers", "0"]
+    fit = ["fit", "--config", "configs/event_digits/spiking_vgg_ce.yaml", "--run", str(run), "--data.num_workers", "0"]
     few = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"]
     main([*fit, *few])
     (run / "results.json").write_text("{}")
@@ -184,7 +184,7 @@ def test_spike_trains_are_refused(trainer, adam):
 
 
 def test_a_recipe_names_it(tmp_path, capsys):
-    recipe = "configs/digits/student_ce.yaml"
+    recipe = "configs/digits/sew_resnet_ce.yaml"
     callback = '[{"class_path": "GrowSteps", "init_args": {"steps": [1, 2], "epochs": [1, 1]}}]'
     tiny = ["--model.model", "spiking_vgg_tiny", "--data.batch_size", "128", "--trainer.max_epochs", "3"]
     fit = ["fit", "--config", recipe, *tiny, "--run", str(tmp_path / "run"), "--trainer.callbacks", callback]

@@ -220,6 +220,6 @@ def test_frozen_norms_and_networks_without_norms_are_refused(blobs, data_args, a
 def test_a_recipe_names_it(tmp_path):
     callbacks = '[{"class_path": "RecalibrateNorms", "init_args": {"num_batches": 4}}, {"class_path": "EMA"}]'
     tiny = ["--model.model", "spiking_vgg_tiny", "--data.batch_size", "128", "--trainer.max_epochs", "1"]
-    fit = ["fit", "--config", "configs/digits/student_ce.yaml", *tiny, "--run", str(tmp_path / "run")]
+    fit = ["fit", "--config", "configs/digits/sew_resnet_ce.yaml", *tiny, "--run", str(tmp_path / "run")]
     main([*fit, "--trainer.callbacks", callbacks])
     assert load_run(tmp_path / "run").encoder.bn.num_batches_tracked == 4

@@ -94,7 +94,7 @@ def test_numbers_out_of_range(name, value):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_yin_yang_is_learned(trainer):
-    """Ten epochs of configs/yin_yang/first_spike.yaml."""
+    """Ten epochs of configs/yin_yang/eventprop_mlp_first_spike.yaml."""
     points = YinYangDataModule(batch_size=32, dt=0.2)
     torch.manual_seed(0)
     module = ClassificationModule(
