@@ -19,8 +19,8 @@ def data(
     """Show a dataset before training: samples, classes, shapes, events; a picture.
 
     Args:
-        name: A DataModule (NMNISTDataModule, or only nmnist), a recipe (configs/nmnist/spiking_vgg_ce.yaml), or a folder
-            with one sub-folder per class, of recordings or of images.
+        name: A DataModule (NMNISTDataModule, or only nmnist), a recipe (configs/nmnist/spiking_vgg_ce.yaml), or a
+            folder with one sub-folder per class, of recordings or of images.
         root: Folder of the data, for a DataModule and a recipe.
         options: Other arguments of the DataModule, such as '{sensor_size: [64, 48, 2], on_error: skip}'.
         show: Write a picture: samples over time, events, class balance.
