@@ -192,7 +192,7 @@ def rung_recipe(plan: Ladder, index: int, previous: Path, start: Path) -> dict[s
             init["student"], init["student_args"] = init.pop("model"), init.pop("model_args")
             term = {"class_path": "LogitKD", "init_args": {"per_step": init.get("sltt") is not None}}
             init["objectives"] = [*(init["objectives"] or [{"class_path": "CrossEntropy"}]), term]
-            for name in ("input_size", "freeze_backbone"):  # a student has neither
+            for name in ("input_size", "frames", "freeze_backbone"):  # not of a student
                 init.pop(name, None)
         init["teacher"] = str(previous)
     return recipe

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 import zoo
 from cli import main
 from commands.run import RunCLI
-from datamodules import BaseDataModule
 
 HOUSE = Path(__file__).parent / "data/first_house"
 PUBLISHED = "registry/sew_resnet_tiny.ce_digits"
@@ -98,7 +97,7 @@ def parsed(recipe):
             raise Parsed(self.recipe)
 
     with pytest.raises(Parsed) as found:
-        Parsing(BaseDataModule, ["fit", "--config", str(recipe)])
+        Parsing(["fit", "--config", str(recipe)])
     return yaml.safe_load(str(found.value))
 
 

@@ -127,7 +127,7 @@ def test_the_student_is_distilled_from_its_own_twin(twin, converted, tmp_path):
     results = Run(str(tmp_path / "distilled")).results()
     assert results.num_steps == 4
     assert results.metrics["acc"] > 0.9
-    assert results["teacher"]["architecture"] == "spiking_vgg_tiny"
+    assert results.teacher["architecture"] == "spiking_vgg_tiny"
     trained, start = load_run(tmp_path / "distilled"), load_run(converted)
     assert not torch.equal(trained.fc.weight, start.fc.weight)
     assert (trained.fc.weight - start.fc.weight).abs().max() < 0.01, "it goes on from the converted weights"
@@ -187,7 +187,7 @@ def test_the_teacher_of_an_untested_twin_is_named(tmp_path):
         ({"student": "pool_vgg_s", "teacher": "a.b"}, {"name": "a.b"}),
         ({"model": "pool_vgg_s"}, {}),
     ):
-        assert twin_teacher(str(tmp_path), {"model": {"init_args": init}}) == expected
+        assert twin_teacher(Run(str(tmp_path)), {"model": {"init_args": init}}) == expected
 
 
 def test_the_images_are_neither_augmented_nor_of_another_split(twin, tmp_path, monkeypatch):

@@ -10,12 +10,12 @@ def test_data_shows_numbers_and_a_picture(tmp_path, capsys, fails):
         assert words in printed
     with Image.open(tmp_path / "picture.png") as image:
         assert image.width > 500
-    assert "no DataModule" in fails(["data", "nothing"])
+    assert "expected a DataModule" in fails(["data", "nothing"])
 
 
 def test_data_downloads_what_is_missing(tmp_path, fails, monkeypatch):
     def fetch(data):
         raise OSError("no network here")
 
-    monkeypatch.setattr("datamodules.nmnist.NMNISTDataModule.fetch", fetch)
+    monkeypatch.setattr("datamodules.events.nmnist.NMNISTDataModule.fetch", fetch)
     assert "no network here" in fails(["data", "nmnist", "--root", str(tmp_path)])

@@ -143,7 +143,7 @@ import torch
 sys.path.insert(0, sys.argv[1])
 warnings.filterwarnings("ignore")
 from lightning import Callback, Trainer
-from tests.lightning_modules.conftest import Blobs
+from tests.conftest import Blobs
 from lightning_modules import ClassificationModule
 from lightning_modules.callbacks import EMA, RecalibrateNorms
 

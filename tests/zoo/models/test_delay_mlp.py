@@ -162,7 +162,7 @@ def test_cannot_be_run_step_by_step(model):
         ({"readout": "softmx"}, "Unknown readout 'softmx'. Did you mean 'softmax'"),
         ({"readout_tau": 0.5}, "readout_tau .* >= 1, found 0.5"),
         ({"delay_lr": -1.0}, "delay_lr .* >= 0, found -1"),
-        ({"kernel_size": 10}, "kernel_size .* odd, found 10"),
+        ({"kernel_size": 10}, "kernel_size .* odd number, found 10"),
     ],
 )
 def test_what_it_refuses(changes, message):
