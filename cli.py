@@ -28,7 +28,7 @@ COMMANDS = {
         ),
         "convert": (
             "commands.convert:convert",
-            "Convert a trained ANN twin into its spiking student, without training: docs/conversion.md.",
+            "Convert a trained ANN twin into its spiking student: docs/conversion.md.",
         ),
     },
     "the zoo": {

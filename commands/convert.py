@@ -29,7 +29,7 @@ def convert(
     data: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Convert a trained ANN twin into its spiking student, without training: docs/conversion.md.
+    """Convert a trained ANN twin into its spiking student: docs/conversion.md.
 
     Args:
         run: The run of a twin, such as pool_vgg_s, or of a student trained with neuron: relu or qcfs.
