@@ -8,15 +8,9 @@ from importlib import import_module
 
 COMMANDS = {
     "train and measure": {
-        "fit": (
-            "commands.fit:fit",
-            "Train, distil or fine-tune: snnzoo fit --config configs/digits/sew_resnet_bkd.yaml",
-        ),
+        "fit": ("commands.fit:fit", "Train, distil or fine-tune: fit --config configs/digits/sew_resnet_bkd.yaml"),
         "validate": ("commands.fit:validate", "Measure on the validation split."),
-        "test": (
-            "commands.fit:test",
-            "Measure accuracy, firing rates and energy on the test split, and draw the plots.",
-        ),
+        "test": ("commands.fit:test", "Measure accuracy, firing rates and energy on the test split; draw the plots."),
         "predict": (
             "commands.fit:predict",
             "Write the predictions for the test images, or continue a text, in RUN/predictions.csv.",

@@ -12,7 +12,7 @@ from .recipes import missing_recipe
 
 
 def fit(*options: str) -> None:
-    """Train, distil or fine-tune: snnzoo fit --config configs/digits/sew_resnet_bkd.yaml"""  # noqa: D415
+    """Train, distil or fine-tune: fit --config configs/digits/sew_resnet_bkd.yaml"""  # noqa: D415
     run_words("fit", options)
 
 
@@ -22,7 +22,7 @@ def validate(*options: str) -> None:
 
 
 def test(*options: str) -> None:
-    """Measure accuracy, firing rates and energy on the test split, and draw the plots."""
+    """Measure accuracy, firing rates and energy on the test split; draw the plots."""
     run_words("test", options)
 
 
