@@ -17,13 +17,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 import zoo
-from zoo.model import Network, Outputs, SpikingModel, read, to_sequence
+from zoo.model import Network, Outputs, SpikingModel, read
+from zoo.sequence import SequenceKind, to_sequence
 from zoo.teacher import StillModel
 
 from .learning_rates import parameter_factors, parameter_groups
 from .metrics.anytime_accuracy import AnytimeAccuracy
 from .metrics.exit_curve import ExitCurve
-from .networks import inner, sequence_ndim
+from .networks import inner, kind_of
 from .objectives import Objective
 from .objectives.base import has_steps
 from .rules.base import Batch, Rule
@@ -90,7 +91,7 @@ class ClassifierModule(LightningModule, ABC):
         metrics = MetricCollection(dict(self.task.metrics(self.num_classes, input_cfg or {})), compute_groups=False)
         self.val_metrics, self.test_metrics = metrics.clone("val/"), metrics.clone("test/")
         # An answer after every step is for the few steps of an image, not for the hundreds of a spike train.
-        frames = isinstance(model, SpikingModel) and sequence_ndim(model) == 5
+        frames = isinstance(model, SpikingModel) and kind_of(model) is SequenceKind.IMAGES
         self.test_anytime = AnytimeAccuracy(model.num_steps) if frames else None
         self.test_exit = ExitCurve()
         self.exit_curve: dict[str, Any] | None = None  # of the last test, if its sequences had several steps
@@ -138,7 +139,7 @@ class ClassifierModule(LightningModule, ABC):
     def as_batch(self, batch: Any) -> Batch:
         """The sequence and the targets of what a loader yields; images [N, C, H, W] become a sequence of one step."""
         x, target = batch
-        return to_sequence(x, sequence_ndim(self.model)), target
+        return to_sequence(x, kind_of(self.model)), target
 
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor, stage: str) -> Tensor:
         """The weighted sum of all objectives; logs each of them."""
@@ -220,7 +221,7 @@ class ClassifierModule(LightningModule, ABC):
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """What the task predicts, class probabilities [N, K] for example; the batch may be inputs without targets."""
         x, target = (batch, None) if isinstance(batch, Tensor) else (*batch, None)[:2]
-        return self.task.predict(self.model, to_sequence(x, sequence_ndim(self.model)), target, batch_idx)
+        return self.task.predict(self.model, to_sequence(x, kind_of(self.model)), target, batch_idx)
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> Outputs:
         """Log the loss and update the metrics; returns the outputs of the trained network."""

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.model import SEQUENCES, Network, SpikingModel
+from zoo.model import Network, SpikingModel
 from zoo.neurons import has_activations
+from zoo.sequence import SequenceKind
 from zoo.teacher import Frames, LogitsModel, StillModel
 
 
@@ -189,9 +190,9 @@ def inner(network: Network) -> Network:
     return network.model if isinstance(network, StillModel) else network
 
 
-def sequence_ndim(network: Network) -> int:
-    """Axes of a sequence that a network takes; a key of `zoo.model.SEQUENCES`."""
-    return network.sequence_ndim if isinstance(network, SpikingModel) else 5
+def kind_of(network: Network) -> SequenceKind:
+    """The sequences that a network takes."""
+    return network.kind if isinstance(network, SpikingModel) else SequenceKind.IMAGES
 
 
 def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None:
@@ -202,10 +203,10 @@ def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None
             or the steps of model and data are not equally long.
     """
     _, height, width = input_cfg["input_size"]
-    takes, found = sequence_ndim(model), input_cfg.get("sequence_ndim", 5)
+    takes, found = kind_of(model), SequenceKind(input_cfg.get("sequence_ndim", SequenceKind.IMAGES))
     if takes != found:
         raise ValueError(
-            f"{name} takes {SEQUENCES[takes]}, but the data are {SEQUENCES[found]}. Choose other data or another model."
+            f"{name} takes {takes.words}, but the data are {found.words}. Choose other data or another model."
         )
     if not isinstance(model, SpikingModel):
         return

@@ -16,15 +16,8 @@ from torch import Tensor, nn
 from .layers.stateless import make_classifier
 from .neurons import Neuron, Stateful
 from .recompute import recompute
+from .sequence import SequenceKind, to_sequence
 from .trace import watching
-
-SEQUENCES = {
-    5: "images [N, C, H, W] or a sequence [T, N, C, H, W]",
-    4: "event clouds [N, P, 3] or a sequence [T, N, P, 3]",
-    3: "spike trains [T, N, F]",
-    2: "tokens [T, N]",
-}
-"""What a model may take, by the number of axes of a sequence of it. Images and clouds stand still: they have T = 1."""
 
 Network = Any
 """A module with timm's surface: `pretrained_cfg`, `feature_info`, `num_classes`, `forward_intermediates`, ...
@@ -70,8 +63,8 @@ class SpikingModel(nn.Module, ABC):
         ValueError: If num_steps, in_chans or num_classes is out of range.
     """
 
-    sequence_ndim: ClassVar[int] = 5
-    """Axes of a sequence that the model takes; a key of `SEQUENCES`."""
+    kind: ClassVar[SequenceKind] = SequenceKind.IMAGES
+    """The sequences that the model takes."""
 
     integer_inputs: ClassVar[str] = r"$^"
     """A regular expression: names of the convolutions and linear layers that read sums of spikes."""
@@ -103,6 +96,11 @@ class SpikingModel(nn.Module, ABC):
         self.num_steps = num_steps
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
+
+    @property
+    def sequence_ndim(self) -> int:
+        """Axes of a sequence that the model takes."""
+        return int(self.kind)
 
     @property
     def num_steps(self) -> int:
@@ -239,12 +237,11 @@ class SpikingModel(nn.Module, ABC):
         Raises:
             ValueError: If it has other axes, or another number of them.
         """
-        x = to_sequence(x, self.sequence_ndim)
-        if self.sequence_ndim in (5, 3) and x.shape[2] != self.in_chans:
-            what = "channels" if self.sequence_ndim == 5 else "inputs (spike trains)"
+        x = to_sequence(x, self.kind)
+        if self.kind.counted and x.shape[2] != self.in_chans:
             raise ValueError(
-                f"This {type(self).__name__} reads {self.in_chans} {what}, found {x.shape[2]}, shape {tuple(x.shape)}. "
-                f"Make it with in_chans={x.shape[2]}, or choose other data."
+                f"This {type(self).__name__} reads {self.in_chans} {self.kind.counted}, found {x.shape[2]}, "
+                f"shape {tuple(x.shape)}. Make it with in_chans={x.shape[2]}, or choose other data."
             )
         return x
 
@@ -283,19 +280,6 @@ class SpikingModel(nn.Module, ABC):
     def lr_factors(self) -> dict[str, float]:
         """Parameters, by name, whose learning rate is that of the others times a factor; none here."""
         return {}
-
-
-def to_sequence(x: Tensor, ndim: int = 5) -> Tensor:
-    """A sequence of `ndim` axes: what stands still becomes one with T = 1, a sequence stays as it is.
-
-    Raises:
-        ValueError: If x has another number of axes.
-    """
-    if x.ndim == ndim:
-        return x
-    if x.ndim == ndim - 1 and ndim >= 4:
-        return x.unsqueeze(0)
-    raise ValueError(f"Expected {SEQUENCES[ndim]}, found shape {tuple(x.shape)}.")
 
 
 class TimeMeanFeatures(FeatureGetterNet):

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import unknown
-from .model import Network, to_sequence
+from .model import Network
+from .sequence import to_sequence
 
 Frames = Literal["mean", "per_step"]
 """What a still model reads of a sequence: the mean frame (T = 1), or every frame by itself (T as the sequence)."""
