@@ -45,7 +45,50 @@ def read(model: Network, x: Tensor) -> Outputs:
     return Outputs(model.forward_head(final), features)
 
 
-class SpikingModel(nn.Module, ABC):
+class SequenceModel(nn.Module, ABC):
+    """A network that reads sequences, with one surface for students and for non-spiking models (`StillModel`)."""
+
+    kind: ClassVar[SequenceKind] = SequenceKind.IMAGES
+    """The sequences that the model takes."""
+
+    img_size: tuple[int, int] | None = None
+    """Sides H, W of the only images that the model takes; None if it takes others too."""
+
+    dt: float | None = None
+    """Length of a step, ms, which must be that of the data; None for a model that only counts steps."""
+
+    num_classes: int
+    feature_info: list[dict[str, Any]]
+
+    @property
+    def sequence_ndim(self) -> int:
+        """Axes of a sequence that the model takes."""
+        return int(self.kind)
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """Steps T that a still image is shown for."""
+
+    @property
+    def network(self) -> Network:
+        """The model that has the weights, as `create_model` makes it."""
+        return self
+
+    @abstractmethod
+    def forward_sequence(self, x: Tensor) -> Tensor:
+        """Logits [T, N, K] of a sequence [T, N, C, H, W]."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay must not touch, besides vectors; none here."""
+        return set()
+
+    def lr_factors(self) -> dict[str, float]:
+        """Parameters, by name in `network`, whose learning rate is that of the others times a factor; none here."""
+        return {}
+
+
+class SpikingModel(SequenceModel):
     """A spiking student: timm's model surface, over sequences.
 
     An architecture gives `forward_stages` and `group_matcher`, and sets `num_features`, `feature_info`, the dropout
@@ -63,9 +106,6 @@ class SpikingModel(nn.Module, ABC):
         ValueError: If num_steps, in_chans or num_classes is out of range.
     """
 
-    kind: ClassVar[SequenceKind] = SequenceKind.IMAGES
-    """The sequences that the model takes."""
-
     integer_inputs: ClassVar[str] = r"$^"
     """A regular expression: names of the convolutions and linear layers that read sums of spikes."""
 
@@ -75,14 +115,7 @@ class SpikingModel(nn.Module, ABC):
     Every other one reads spikes; what neither expression matches is held to that by the contract tests.
     """
 
-    img_size: tuple[int, int] | None = None
-    """Sides H, W of the only images that the model takes; None if it takes others too."""
-
-    dt: float | None = None
-    """Length of a step, ms, which must be that of the data; None for a student that only counts steps."""
-
     num_features: int
-    feature_info: list[dict[str, Any]]
     pretrained_cfg: dict[str, Any]
     head_drop: nn.Module
     fc: nn.Module
@@ -96,11 +129,6 @@ class SpikingModel(nn.Module, ABC):
         self.num_steps = num_steps
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
-
-    @property
-    def sequence_ndim(self) -> int:
-        """Axes of a sequence that the model takes."""
-        return int(self.kind)
 
     @property
     def num_steps(self) -> int:
@@ -276,10 +304,6 @@ class SpikingModel(nn.Module, ABC):
             if isinstance(module, Stateful)
             for name, _ in module.named_parameters(recurse=False)
         }
-
-    def lr_factors(self) -> dict[str, float]:
-        """Parameters, by name, whose learning rate is that of the others times a factor; none here."""
-        return {}
 
 
 class TimeMeanFeatures(FeatureGetterNet):

@@ -11,7 +11,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .model import Network, SpikingModel, evaluating, read, spiking_neurons
+from .model import Network, SequenceModel, SpikingModel, evaluating, read, spiking_neurons
 from .neurons import Neuron
 from .neurons.base import LeakyNeuron
 from .sequence import to_sequence
@@ -106,7 +106,7 @@ def signature(layer: Layer, first: bool) -> tuple[Any, ...]:
 @torch.no_grad()
 def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     """Copy what matches; see `init_from_teacher`."""
-    teacher = teacher.model if isinstance(teacher, StillModel) else teacher
+    teacher = teacher.network if isinstance(teacher, SequenceModel) else teacher
     ours, theirs = layers(student), layers(teacher)
     marks = [
         {name: signature(layer, index == 0) for index, (name, layer) in enumerate(side.items())}

@@ -17,7 +17,7 @@ from ..errors import unknown
 from ..extensions import is_registered
 from ..model import Network, SpikingModel, spiking_neurons
 from ..sequence import SequenceKind
-from ..teacher import StillModel
+from ..teacher import StillModel, kind_of
 from .files import RegistryError, read_json, read_tensors
 
 CONFIG_KEYS = ("architecture", "num_classes", "num_features", "sequence_ndim", "model_args", "pretrained_cfg")
@@ -80,14 +80,14 @@ def describe(model: Network) -> dict[str, Any]:
     args = dict(model.model_args)
     args["num_classes"] = cfg["num_classes"] = model.num_classes
     args["in_chans"] = getattr(model, "in_chans", args.get("in_chans", cfg["input_size"][0]))
-    if hasattr(model, "num_steps"):
+    if isinstance(model, SpikingModel):
         args["num_steps"] = model.num_steps  # may have been changed at run time
     for key in {"input_size", "min_input_size"} & set(cfg):
         cfg[key] = (args["in_chans"], *cfg[key][1:])
     if len(cfg.get("label_names", ())) != model.num_classes:
         cfg.pop("label_names", None)  # of classes that were replaced
     record = {"architecture": model.pretrained_cfg["architecture"], "model_args": args, "pretrained_cfg": cfg}
-    record["sequence_ndim"] = getattr(model, "sequence_ndim", int(SequenceKind.IMAGES))
+    record["sequence_ndim"] = int(kind_of(model))
     try:
         return json.loads(json.dumps(record))  # tuples become lists now, not at the next reading
     except TypeError as error:
