@@ -29,7 +29,8 @@ import zoo
 from commands.memory import keep_memory
 from lightning_modules.objectives import TET
 from lightning_modules.rules.sltt import SLTT
-from zoo.model import Network, Outputs, read, to_sequence
+from zoo.model import Network, Outputs, read
+from zoo.sequence import to_sequence
 
 MODELS = ("sew_resnet18_small", "spiking_vgg11")
 

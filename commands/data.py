@@ -48,9 +48,11 @@ def data_tables(name: str, module: Any, splits: "dict[str, Split]") -> list["Tab
     """Two tables of a dataset: its samples, and its splits."""
     from rich.table import Table
 
+    from zoo.sequence import SequenceKind
+
     sample = module.splits["val"][0][0]
     facts = Table("", "", title=f"{name}: {type(module).__name__}", show_header=False)
-    axes = {5: "[T, C, H, W]", 4: "[T, P, D]", 3: "[T, F]", 2: "[T]"}[module.sequence_ndim]
+    axes = SequenceKind(module.sequence_ndim).sample_axes
     facts.add_row(f"a sample {axes}", f"{list(sample.shape)}, {sample.dtype}, {sample.min():g} to {sample.max():g}")
     facts.add_row("classes K", str(module.num_classes))
     if hasattr(module, "sensor_size"):

@@ -68,9 +68,12 @@ def events_as(name: str, model: Any, recipe: Mapping[str, Any]) -> dict[str, Any
     Raises:
         ValueError: If the recipe of the checkpoint names a representation that is not one of ours.
     """
+    from zoo.sequence import SequenceKind
+    from zoo.teacher import kind_of
+
     recorded = recipe.get("data", {}).get("init_args", {}).get("representation")
     how = {"representation": our_representation(name, recorded)} if recorded else {}
-    clouds = getattr(model, "sequence_ndim", 5) == 4  # points have no pixels
+    clouds = kind_of(model) is SequenceKind.CLOUDS  # points have no pixels
     return how if clouds else {"size": list(model.pretrained_cfg["input_size"][1:]), **how}
 
 

@@ -17,6 +17,7 @@ from zoo.model import SpikingModel
 from zoo.registry.files import replacing, write_text
 from zoo.registry.results import Results, read_results
 from zoo.registry.runs import Run
+from zoo.sequence import SequenceKind
 from zoo.thresholds import calibrate_thresholds, learned_thresholds
 
 from .fit import parse_recipe
@@ -98,7 +99,7 @@ def refuse_model(plan: Ladder, module: ClassifierModule) -> None:
     model, last = module.model, plan.steps[-1]
     if not isinstance(model, SpikingModel):
         raise ValueError(f"{type(model).__name__} has no time steps; {CHOOSE}")
-    if model.sequence_ndim == 3:
+    if model.kind is SequenceKind.SPIKE_TRAINS:
         raise ValueError(
             f"{model.pretrained_cfg['architecture']} takes spike trains, whose T is that of the data; {CHOOSE}"
         )

@@ -70,7 +70,7 @@ def info(name: str, registry: str | None = None) -> None:
     console.print(table)
     facts = {
         "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-        "steps T": getattr(model, "num_steps", 1),
+        "steps T": zoo.describe(model)["model_args"].get("num_steps", 1),
         "classes K": model.num_classes,
         "input C, H, W": tuple(cfg["input_size"]),
         "smallest input": cfg.get("min_input_size"),

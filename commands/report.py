@@ -23,15 +23,16 @@ def report(name: str, registry: str | None = None) -> None:
 
     import zoo
     from zoo.energy import measure
-    from zoo.model import to_sequence
     from zoo.registry.build import as_model_input
     from zoo.registry.sources import Architecture, locate
+    from zoo.sequence import to_sequence
+    from zoo.teacher import kind_of
 
     found = locate(name, registry)
     model, golden = found.model(), found.golden_input()
     images = zoo.noise_input(model) if golden is None else as_model_input(model, golden)
     console = Console()
-    sequence = to_sequence(images, getattr(model, "sequence_ndim", 5))
+    sequence = to_sequence(images, kind_of(model))
     source = "noise" if golden is None else f"{sequence.shape[1]} golden samples"
     for table in report_tables(f"{name}, measured on {source}", measure(model, [images])):
         console.print(table)

@@ -9,7 +9,7 @@ from zoo.model import Network, Outputs
 from zoo.teacher import Frames
 
 from .module import ClassifierModule
-from .networks import inner, make_network
+from .networks import make_network
 from .objectives import Objective, make_objectives
 from .rules import choose_rule
 from .rules.sltt import SLTT
@@ -86,7 +86,7 @@ class ClassificationModule(ClassifierModule):
 
     def classifier(self) -> Any:
         """The layer that gives the logits."""
-        return inner(self.model).get_classifier()
+        return self.model.network.get_classifier()
 
     def train(self, mode: bool = True) -> "ClassificationModule":
         """Keep the norms of a frozen backbone in evaluation mode; a readout rounds its delays there, and must not."""

@@ -8,12 +8,12 @@ from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from zoo.model import Network, Outputs, read
+from zoo.model import Network, Outputs, SequenceModel, read
 from zoo.teacher import Frames, channels
 from zoo.transfer import copy_weights, init_from_teacher
 
 from .module import ClassifierModule
-from .networks import inner, load_teacher, make_network, make_teacher
+from .networks import load_teacher, make_network, make_teacher
 from .objectives import Objective, make_objectives
 from .rules import choose_rule
 from .rules.base import Batch
@@ -104,7 +104,7 @@ class DistillationModule(ClassifierModule):
         self.cache_teacher = cache_teacher
         self.cache: TeacherCache | None = None
         self.teacher_name = name or type(teacher).__name__
-        self.teacher: Network = make_teacher(
+        self.teacher: SequenceModel = make_teacher(
             load_teacher(teacher), name, num_classes, in_chans, input_cfg, teacher_frames
         )
         for objective in terms:
@@ -166,7 +166,7 @@ class DistillationModule(ClassifierModule):
 
     def teacher_facts(self) -> dict[str, Any]:
         """Name and licence of the teacher, for the record of a test and the card of the student."""
-        cfg = inner(self.teacher).pretrained_cfg
+        cfg = self.teacher.network.pretrained_cfg
         return {"name": self.teacher_name, "architecture": cfg.get("architecture"), "license": cfg.get("license")}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

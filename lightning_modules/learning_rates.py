@@ -10,13 +10,16 @@ from torch import nn
 from zoo.errors import unknown
 
 
-def parameter_factors(network: nn.Module, patterns: Mapping[str, float]) -> dict[str, float]:
+def parameter_factors(
+    network: nn.Module, patterns: Mapping[str, float], own: Mapping[str, float] | None = None
+) -> dict[str, float]:
     r"""The factor of every parameter of a network, by name; 1 if it is not listed.
 
     Args:
-        network: Its own `lr_factors`, if it has some, count too.
+        network: Has the parameters.
         patterns: Regular expressions, searched for in the names of parameters, and their factors. Several that match
             the same parameter multiply.
+        own: The factors that the network names (`lr_factors`); they multiply too.
 
     Raises:
         ValueError: If a factor is not positive and finite, or a pattern is no regular expression or matches nothing.
@@ -26,7 +29,7 @@ def parameter_factors(network: nn.Module, patterns: Mapping[str, float]) -> dict
         {'0.bias': 3.0, '1.weight': 2.0, '1.bias': 6.0}
     """
     names = [name for name, _ in network.named_parameters()]
-    factors: dict[str, float] = dict(getattr(network, "lr_factors", dict)())
+    factors: dict[str, float] = dict(own or {})
     for pattern, factor in patterns.items():
         if not 0 < factor < math.inf:
             raise ValueError(f"lr_factors: expected a factor > 0 and finite for {pattern!r}, found {factor}.")

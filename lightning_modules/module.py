@@ -17,13 +17,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 import zoo
-from zoo.model import Network, Outputs, SpikingModel, read, to_sequence
-from zoo.teacher import StillModel
+from zoo.model import Network, Outputs, SequenceModel, SpikingModel, read
+from zoo.sequence import SequenceKind, to_sequence
 
 from .learning_rates import parameter_factors, parameter_groups
 from .metrics.anytime_accuracy import AnytimeAccuracy
 from .metrics.exit_curve import ExitCurve
-from .networks import inner, sequence_ndim
 from .objectives import Objective
 from .objectives.base import has_steps
 from .rules.base import Batch, Rule
@@ -64,7 +63,7 @@ class ClassifierModule(LightningModule, ABC):
 
     def __init__(
         self,
-        model: Network,
+        model: SequenceModel,
         objectives: Sequence[Objective],
         optimizer: OptimizerCallable | None = None,
         warmup_epochs: float = 0.0,
@@ -84,13 +83,13 @@ class ClassifierModule(LightningModule, ABC):
         self.objectives = nn.ModuleDict(named)
         self.optimizer = optimizer or DEFAULT_OPTIMIZER
         self.warmup_epochs = warmup_epochs
-        factors = parameter_factors(inner(model), lr_factors or {})
+        factors = parameter_factors(model.network, lr_factors or {}, model.lr_factors())
         self.lr_factors = {f"{self.prefix}{name}": factor for name, factor in factors.items()}
         self.shadow = ShadowWeights()
         metrics = MetricCollection(dict(self.task.metrics(self.num_classes, input_cfg or {})), compute_groups=False)
         self.val_metrics, self.test_metrics = metrics.clone("val/"), metrics.clone("test/")
         # An answer after every step is for the few steps of an image, not for the hundreds of a spike train.
-        frames = isinstance(model, SpikingModel) and sequence_ndim(model) == 5
+        frames = isinstance(model, SpikingModel) and model.kind is SequenceKind.IMAGES
         self.test_anytime = AnytimeAccuracy(model.num_steps) if frames else None
         self.test_exit = ExitCurve()
         self.exit_curve: dict[str, Any] | None = None  # of the last test, if its sequences had several steps
@@ -103,7 +102,7 @@ class ClassifierModule(LightningModule, ABC):
     @property
     def prefix(self) -> str:
         """What the names of the network's parameters begin with in this module."""
-        return "model.model." if isinstance(self.model, StillModel) else "model."
+        return "model." if self.model.network is self.model else "model.model."
 
     @property
     def sltt(self) -> SLTT | None:
@@ -138,7 +137,7 @@ class ClassifierModule(LightningModule, ABC):
     def as_batch(self, batch: Any) -> Batch:
         """The sequence and the targets of what a loader yields; images [N, C, H, W] become a sequence of one step."""
         x, target = batch
-        return to_sequence(x, sequence_ndim(self.model)), target
+        return to_sequence(x, self.model.kind), target
 
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor, stage: str) -> Tensor:
         """The weighted sum of all objectives; logs each of them."""
@@ -220,7 +219,7 @@ class ClassifierModule(LightningModule, ABC):
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """What the task predicts, class probabilities [N, K] for example; the batch may be inputs without targets."""
         x, target = (batch, None) if isinstance(batch, Tensor) else (*batch, None)[:2]
-        return self.task.predict(self.model, to_sequence(x, sequence_ndim(self.model)), target, batch_idx)
+        return self.task.predict(self.model, to_sequence(x, self.model.kind), target, batch_idx)
 
     def evaluate(self, batch: Batch, stage: str, metrics: MetricCollection) -> Outputs:
         """Log the loss and update the metrics; returns the outputs of the trained network."""
@@ -239,8 +238,7 @@ class ClassifierModule(LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         """The optimiser on groups, with and without weight decay, one more for each learning rate, and its schedule."""
-        student = self.model if isinstance(self.model, SpikingModel) else None
-        spared = {f"model.{name}" for name in student.no_weight_decay()} if student else set()
+        spared = {f"model.{name}" for name in self.model.no_weight_decay()}
         factors, groups = zip(*parameter_groups(self.named_parameters(), self.lr_factors, spared), strict=True)
         optimizer = self.optimizer(list(groups))
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
@@ -259,7 +257,7 @@ class ClassifierModule(LightningModule, ABC):
         """
         self.shadow.save(checkpoint)
         try:
-            checkpoint["zoo"] = zoo.describe(inner(self.model)) | {"prefix": self.prefix}
+            checkpoint["zoo"] = zoo.describe(self.model.network) | {"prefix": self.prefix}
         except ValueError as error:
             rank_zero_warn(
                 f"This checkpoint loads into this module only; it cannot be published or loaded by name: {error}"

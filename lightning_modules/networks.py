@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.model import SEQUENCES, Network, SpikingModel
+from zoo.model import Network, SequenceModel, SpikingModel
 from zoo.neurons import has_activations
-from zoo.teacher import Frames, LogitsModel, StillModel
+from zoo.sequence import SequenceKind
+from zoo.teacher import Frames, LogitsModel, StillModel, kind_of
 
 
 def make_network(
@@ -22,7 +23,7 @@ def make_network(
     input_cfg: Mapping[str, Any] | None,
     input_size: int | None = None,
     frames: Frames = "mean",
-) -> Network:
+) -> SequenceModel:
     """A network for the data: a student as it is, any other model read as a sequence.
 
     Args:
@@ -97,7 +98,7 @@ def given_network(
     in_chans: int | None,
     input_cfg: Mapping[str, Any] | None,
     frames: Frames = "mean",
-) -> Network:
+) -> SequenceModel:
     """A module as a network: a student as it is, a timm model or any other module of images as a `StillModel`.
 
     Raises:
@@ -138,7 +139,7 @@ def make_teacher(
     in_chans: int | None,
     input_cfg: Mapping[str, Any] | None,
     frames: Frames = "mean",
-) -> Network:
+) -> SequenceModel:
     """A frozen teacher for the data, in evaluation mode.
 
     Args:
@@ -174,7 +175,7 @@ def make_teacher(
     return freeze(model)
 
 
-def freeze(network: Network) -> Network:
+def freeze(network: SequenceModel) -> SequenceModel:
     """A network without gradients, in evaluation mode, in the layout that is fast."""
     return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
@@ -182,16 +183,6 @@ def freeze(network: Network) -> Network:
 def native_cfg(model: Network) -> dict[str, Any]:
     """The input that a model was made for, for data that come so, whatever their size: only the size is adapted."""
     return {key: model.pretrained_cfg[key] for key in ("input_size", "mean", "std")}
-
-
-def inner(network: Network) -> Network:
-    """The network itself: of a `StillModel` the model that it reads."""
-    return network.model if isinstance(network, StillModel) else network
-
-
-def sequence_ndim(network: Network) -> int:
-    """Axes of a sequence that a network takes; a key of `zoo.model.SEQUENCES`."""
-    return network.sequence_ndim if isinstance(network, SpikingModel) else 5
 
 
 def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None:
@@ -202,10 +193,10 @@ def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None
             or the steps of model and data are not equally long.
     """
     _, height, width = input_cfg["input_size"]
-    takes, found = sequence_ndim(model), input_cfg.get("sequence_ndim", 5)
+    takes, found = kind_of(model), SequenceKind(input_cfg.get("sequence_ndim", SequenceKind.IMAGES))
     if takes != found:
         raise ValueError(
-            f"{name} takes {SEQUENCES[takes]}, but the data are {SEQUENCES[found]}. Choose other data or another model."
+            f"{name} takes {takes.words}, but the data are {found.words}. Choose other data or another model."
         )
     if not isinstance(model, SpikingModel):
         return

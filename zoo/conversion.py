@@ -28,10 +28,11 @@ import torch
 from torch import Tensor, nn
 
 from .errors import unknown
-from .model import SpikingModel, evaluating, spiking_neurons, to_sequence
+from .model import SpikingModel, evaluating, spiking_neurons
 from .neurons import QCFS, Activation, ReLU, UnitIF, has_activations
 from .neurons.activation import activations
 from .registry.build import build, describe
+from .sequence import to_sequence
 from .spike_paths import CONVERTIBLE, Plan, plan_absorption
 from .thresholds import conversion_thresholds, over_units, unit_means
 from .trace import submodules, watching
@@ -202,7 +203,7 @@ def still(x: Tensor, ann: SpikingModel) -> Tensor:
         ValueError: If x has several steps.
     """
     parameter = next(ann.parameters())
-    x = to_sequence(x, ann.sequence_ndim).to(parameter.device, parameter.dtype)
+    x = to_sequence(x, ann.kind).to(parameter.device, parameter.dtype)
     if len(x) != 1:
         raise ValueError(
             f"conversion: expected still images (T = 1), found sequences of {len(x)} steps, and an activation "

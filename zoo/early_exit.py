@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from .errors import unknown
-from .model import SpikingModel, to_sequence
+from .model import SpikingModel
 from .neurons import carry_state, stateful_layers
+from .sequence import to_sequence
 
 SCORES = ("confidence", "entropy")
 THRESHOLDS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -121,7 +122,7 @@ class EarlyExit:
         """
         if self.model.training:
             raise ValueError("This model is in training mode, where norms learn from every answer. Call its eval().")
-        x, num_steps = to_sequence(x, self.model.sequence_ndim), self.model.num_steps
+        x, num_steps = to_sequence(x, self.model.kind), self.model.num_steps
         total = len(x) if len(x) > 1 else num_steps
         active = torch.arange(x.shape[1], device=x.device)  # samples that go on
         answers, steps, so_far = [], torch.full_like(active, total), torch.zeros((), device=x.device)

@@ -16,15 +16,8 @@ from torch import Tensor, nn
 from .layers.stateless import make_classifier
 from .neurons import Neuron, Stateful
 from .recompute import recompute
+from .sequence import SequenceKind, to_sequence
 from .trace import watching
-
-SEQUENCES = {
-    5: "images [N, C, H, W] or a sequence [T, N, C, H, W]",
-    4: "event clouds [N, P, 3] or a sequence [T, N, P, 3]",
-    3: "spike trains [T, N, F]",
-    2: "tokens [T, N]",
-}
-"""What a model may take, by the number of axes of a sequence of it. Images and clouds stand still: they have T = 1."""
 
 Network = Any
 """A module with timm's surface: `pretrained_cfg`, `feature_info`, `num_classes`, `forward_intermediates`, ...
@@ -52,7 +45,50 @@ def read(model: Network, x: Tensor) -> Outputs:
     return Outputs(model.forward_head(final), features)
 
 
-class SpikingModel(nn.Module, ABC):
+class SequenceModel(nn.Module, ABC):
+    """A network that reads sequences, with one surface for students and for non-spiking models (`StillModel`)."""
+
+    kind: ClassVar[SequenceKind] = SequenceKind.IMAGES
+    """The sequences that the model takes."""
+
+    img_size: tuple[int, int] | None = None
+    """Sides H, W of the only images that the model takes; None if it takes others too."""
+
+    dt: float | None = None
+    """Length of a step, ms, which must be that of the data; None for a model that only counts steps."""
+
+    num_classes: int
+    feature_info: list[dict[str, Any]]
+
+    @property
+    def sequence_ndim(self) -> int:
+        """Axes of a sequence that the model takes."""
+        return int(self.kind)
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int:
+        """Steps T that a still image is shown for."""
+
+    @property
+    def network(self) -> Network:
+        """The model that has the weights, as `create_model` makes it."""
+        return self
+
+    @abstractmethod
+    def forward_sequence(self, x: Tensor) -> Tensor:
+        """Logits [T, N, K] of a sequence [T, N, C, H, W]."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay must not touch, besides vectors; none here."""
+        return set()
+
+    def lr_factors(self) -> dict[str, float]:
+        """Parameters, by name in `network`, whose learning rate is that of the others times a factor; none here."""
+        return {}
+
+
+class SpikingModel(SequenceModel):
     """A spiking student: timm's model surface, over sequences.
 
     An architecture gives `forward_stages` and `group_matcher`, and sets `num_features`, `feature_info`, the dropout
@@ -70,9 +106,6 @@ class SpikingModel(nn.Module, ABC):
         ValueError: If num_steps, in_chans or num_classes is out of range.
     """
 
-    sequence_ndim: ClassVar[int] = 5
-    """Axes of a sequence that the model takes; a key of `SEQUENCES`."""
-
     integer_inputs: ClassVar[str] = r"$^"
     """A regular expression: names of the convolutions and linear layers that read sums of spikes."""
 
@@ -82,14 +115,7 @@ class SpikingModel(nn.Module, ABC):
     Every other one reads spikes; what neither expression matches is held to that by the contract tests.
     """
 
-    img_size: tuple[int, int] | None = None
-    """Sides H, W of the only images that the model takes; None if it takes others too."""
-
-    dt: float | None = None
-    """Length of a step, ms, which must be that of the data; None for a student that only counts steps."""
-
     num_features: int
-    feature_info: list[dict[str, Any]]
     pretrained_cfg: dict[str, Any]
     head_drop: nn.Module
     fc: nn.Module
@@ -239,12 +265,11 @@ class SpikingModel(nn.Module, ABC):
         Raises:
             ValueError: If it has other axes, or another number of them.
         """
-        x = to_sequence(x, self.sequence_ndim)
-        if self.sequence_ndim in (5, 3) and x.shape[2] != self.in_chans:
-            what = "channels" if self.sequence_ndim == 5 else "inputs (spike trains)"
+        x = to_sequence(x, self.kind)
+        if self.kind.counted and x.shape[2] != self.in_chans:
             raise ValueError(
-                f"This {type(self).__name__} reads {self.in_chans} {what}, found {x.shape[2]}, shape {tuple(x.shape)}. "
-                f"Make it with in_chans={x.shape[2]}, or choose other data."
+                f"This {type(self).__name__} reads {self.in_chans} {self.kind.counted}, found {x.shape[2]}, "
+                f"shape {tuple(x.shape)}. Make it with in_chans={x.shape[2]}, or choose other data."
             )
         return x
 
@@ -279,23 +304,6 @@ class SpikingModel(nn.Module, ABC):
             if isinstance(module, Stateful)
             for name, _ in module.named_parameters(recurse=False)
         }
-
-    def lr_factors(self) -> dict[str, float]:
-        """Parameters, by name, whose learning rate is that of the others times a factor; none here."""
-        return {}
-
-
-def to_sequence(x: Tensor, ndim: int = 5) -> Tensor:
-    """A sequence of `ndim` axes: what stands still becomes one with T = 1, a sequence stays as it is.
-
-    Raises:
-        ValueError: If x has another number of axes.
-    """
-    if x.ndim == ndim:
-        return x
-    if x.ndim == ndim - 1 and ndim >= 4:
-        return x.unsqueeze(0)
-    raise ValueError(f"Expected {SEQUENCES[ndim]}, found shape {tuple(x.shape)}.")
 
 
 class TimeMeanFeatures(FeatureGetterNet):

@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import unknown
-from .model import Network, to_sequence
+from .model import Network, SequenceModel
+from .sequence import SequenceKind, to_sequence
 
 Frames = Literal["mean", "per_step"]
 """What a still model reads of a sequence: the mean frame (T = 1), or every frame by itself (T as the sequence)."""
 
 
-class StillModel(nn.Module):
+class StillModel(SequenceModel):
     """Reads a non-spiking model as a sequence.
 
     With frames="mean" the model reads the mean frame of the sequence, and its outputs have one step. With "per_step" it
@@ -58,12 +59,22 @@ class StillModel(nn.Module):
         self.register_buffer("shift", (mean_data - mean) / std, persistent=False)
 
     @property
-    def num_classes(self) -> int:
+    def network(self) -> Network:
+        """The model that is read."""
+        return self.model
+
+    @property
+    def num_steps(self) -> int:
+        """One: a still image is read once."""
+        return 1
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
         """Classes K."""
         return self.model.num_classes
 
     @property
-    def feature_info(self) -> list[dict[str, Any]]:
+    def feature_info(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """Channels, reduction and module of every feature, as the timm model has it."""
         return list(self.model.feature_info)
 
@@ -130,6 +141,11 @@ class LogitsModel(nn.Module):
     def forward_head(self, final: Tensor, pre_logits: bool = False) -> Tensor:
         """The logits as they are."""
         return final
+
+
+def kind_of(model: Network) -> SequenceKind:
+    """The sequences that a model takes; images if it is a timm model, which has no kind of its own."""
+    return model.kind if isinstance(model, SequenceModel) else StillModel.kind
 
 
 def channels(model: Network) -> int:

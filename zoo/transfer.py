@@ -11,9 +11,10 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .model import Network, SpikingModel, evaluating, read, spiking_neurons, to_sequence
+from .model import Network, SequenceModel, SpikingModel, evaluating, read, spiking_neurons
 from .neurons import Neuron
 from .neurons.base import LeakyNeuron
+from .sequence import to_sequence
 from .teacher import StillModel
 from .trace import trace, watching
 
@@ -71,7 +72,7 @@ def init_from_teacher(
             f"{len(batches)} and {percentile}."
         )
     done = copy_weights(student, teacher)
-    batches = [to_sequence(x, student.sequence_ndim) for x in batches]
+    batches = [to_sequence(x, student.kind) for x in batches]
     scale_currents(student, batches[0], percentile)
     calibrate(student, batches)
     classifier = student.pretrained_cfg["classifier"]
@@ -105,7 +106,7 @@ def signature(layer: Layer, first: bool) -> tuple[Any, ...]:
 @torch.no_grad()
 def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     """Copy what matches; see `init_from_teacher`."""
-    teacher = teacher.model if isinstance(teacher, StillModel) else teacher
+    teacher = teacher.network if isinstance(teacher, SequenceModel) else teacher
     ours, theirs = layers(student), layers(teacher)
     marks = [
         {name: signature(layer, index == 0) for index, (name, layer) in enumerate(side.items())}

@@ -93,7 +93,7 @@ class EnergyMonitor(Callback):
             dataset=type(trainer.datamodule).__name__.removesuffix("DataModule"),  # type: ignore[attr-defined]
             split="test",
             metrics={name: round(value, 6) for name, value in scores.items() if name not in counted},
-            num_steps=getattr(pl_module.model, "num_steps", 1),
+            num_steps=pl_module.model.num_steps,
             seed=recorded_seed(run) if run else None,
             measurement=self.measurements["model"].to_dict(),
             versions={name: version(name) for name in ("torch", "timm", "lightning", "snn-zoo")}

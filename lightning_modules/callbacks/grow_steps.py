@@ -109,7 +109,7 @@ def check_growth(grow: GrowSteps, trainer: Trainer, module: ClassifierModule) ->
         ValueError: If the model has no steps of its own, they are too few, or no epoch is left for them.
     """
     model = module.model
-    if not isinstance(model, SpikingModel) or model.sequence_ndim < 4:
+    if not isinstance(model, SpikingModel) or not model.kind.still:
         raise ValueError(
             f"GrowSteps: expected a spiking student of still images, found {type(model).__name__}, "
             "whose number of time steps cannot be set. Leave GrowSteps out."

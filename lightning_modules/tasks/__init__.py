@@ -9,6 +9,8 @@ from inspect import isabstract
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
+from zoo.sequence import SequenceKind
+
 from .base import Task
 
 __all__ = ["Task"]
@@ -33,4 +35,4 @@ def task_of(input_cfg: Mapping[str, Any]) -> Task:
     """
     if "positions" in input_cfg:
         return globals()["Places"]()
-    return globals()["Tokens" if input_cfg.get("sequence_ndim") == 2 else "Classes"]()
+    return globals()["Tokens" if input_cfg.get("sequence_ndim") == SequenceKind.TOKENS else "Classes"]()

@@ -57,8 +57,9 @@ class Own(nn.Linear):
 
 
 def test_factors_of_the_network_multiply_too():
-    assert parameter_factors(Own(2, 2), {}) == {"bias": 100.0}
-    assert parameter_factors(Own(2, 2), {".": 0.1}) == pytest.approx({"weight": 0.1, "bias": 10.0})
+    network = Own(2, 2)
+    assert parameter_factors(network, {}, network.lr_factors()) == {"bias": 100.0}
+    assert parameter_factors(network, {".": 0.1}, network.lr_factors()) == pytest.approx({"weight": 0.1, "bias": 10.0})
 
 
 def test_names_of_a_teacher_are_those_of_its_network(blobs, data_args, trainer):

@@ -19,9 +19,10 @@ from torch import nn
 
 import zoo
 from zoo.layers.stateless import Residual
-from zoo.model import SpikingModel, TimeMeanFeatures, read, silent_layers, spiking_neurons, to_sequence
+from zoo.model import SpikingModel, TimeMeanFeatures, read, silent_layers, spiking_neurons
 from zoo.neurons import IF, NEURONS, Stateful, has_activations
 from zoo.registry.build import noise_input
+from zoo.sequence import SequenceKind, to_sequence
 
 
 @cache
@@ -36,21 +37,21 @@ def on_meta(name, **changes):
 NO_STUDENTS = ("cifar_resnet", "pool_vgg")  # a teacher, and the twins without spikes
 STUDENTS = [name for name in zoo.list_models() if not name.startswith(NO_STUDENTS)]
 TINY = [name for name in STUDENTS if name.endswith("tiny")]
-NDIM = {name: on_meta(name).sequence_ndim for name in TINY}
+KINDS = {name: on_meta(name).kind for name in TINY}
 large = [
     pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(900)]) for name in STUDENTS if name not in TINY
 ]
 every_student = pytest.mark.parametrize("name", [*TINY, *large])
 every_student_without_numbers = pytest.mark.parametrize("name", STUDENTS)
 every_tiny_student = pytest.mark.parametrize("name", TINY)
-every_still_student = pytest.mark.parametrize("name", [name for name in TINY if NDIM[name] >= 4])
-every_student_of_frames = pytest.mark.parametrize("name", [name for name in TINY if NDIM[name] == 5])
+every_still_student = pytest.mark.parametrize("name", [name for name in TINY if KINDS[name].still])
+every_student_of_frames = pytest.mark.parametrize("name", [name for name in TINY if KINDS[name] is SequenceKind.IMAGES])
 
 
 def noise(model):
     """A sequence of four samples of what the model takes; images are as smooth as photographs, of the least size."""
-    if model.sequence_ndim != 5:
-        return to_sequence(noise_input(model), model.sequence_ndim)[:, :4]
+    if model.kind is not SequenceKind.IMAGES:
+        return to_sequence(noise_input(model), model.kind)[:, :4]
     smallest = model.pretrained_cfg.get("min_input_size") or model.pretrained_cfg["input_size"]
     return F.interpolate(torch.randn(4, model.in_chans, 4, 4), smallest[1:], mode="bicubic")[None]
 
@@ -58,7 +59,7 @@ def noise(model):
 def make(name, dtype=torch.float32, **changes):
     """A student and a sequence that makes it spike, its norms calibrated."""
     torch.manual_seed(0)
-    steps = {"num_steps": 3} if on_meta(name).sequence_ndim >= 4 else {}  # else those of the data
+    steps = {"num_steps": 3} if on_meta(name).kind.still else {}  # else those of the data
     model = zoo.create_model(name, **{"num_classes": 7, **steps, **changes})
     x = noise(model)
     model, x = model.to(dtype), x.to(dtype) if x.is_floating_point() else x
@@ -230,18 +231,18 @@ def test_the_parts_make_the_whole(name):
 @every_student_without_numbers
 def test_shapes(name):
     """Of every feature and of the logits, for its own classes and input; its classifier can be left out."""
-    steps = {"num_steps": 1} if on_meta(name).sequence_ndim >= 4 else {}  # else those of the data
+    steps = {"num_steps": 1} if on_meta(name).kind.still else {}  # else those of the data
     model, bare = on_meta(name, **steps), on_meta(name, num_classes=0, **steps)
     x = noise(model)
-    if model.sequence_ndim == 5:
+    if model.kind is SequenceKind.IMAGES:
         x = torch.empty(1, 2, *model.pretrained_cfg["input_size"])
-    if model.sequence_ndim == 3:  # EventProp follows the numbers
+    if model.kind is SequenceKind.SPIKE_TRAINS:  # EventProp follows the numbers
         model, bare = zoo.create_model(name), zoo.create_model(name, num_classes=0)
     x = x.to(next(model.parameters()).device)
     features = model.train().forward_intermediates(x, intermediates_only=True)
     for feature, info in zip(features, model.feature_info, strict=True):
         assert feature.shape[1] == x.shape[1]
-        if model.sequence_ndim == 5:
+        if model.kind is SequenceKind.IMAGES:
             side = -(-x.shape[-1] // info["reduction"])
             borders = 1 if name.startswith("spiking_pool_vgg") else 0  # whose first convolution has no padding
             assert feature.shape[2] == info["num_chs"]
@@ -257,7 +258,7 @@ def test_shapes(name):
 @every_student_without_numbers
 def test_frames_of_two_channels(name):
     model = on_meta(name, num_steps=1, in_chans=2)
-    if model.sequence_ndim == 5:
+    if model.kind is SequenceKind.IMAGES:
         x = torch.empty(1, 2, 2, *model.pretrained_cfg["input_size"][1:], device="meta")
         assert model.train()(x).shape == (2, model.num_classes)
 
@@ -333,7 +334,7 @@ def test_checkpointing_changes_nothing_but_the_runs(name, steps):
             last = model.get_submodule(model.feature_info[-1]["module"])
             last = last[-1] if isinstance(last, nn.Sequential | nn.ModuleList) else last
             last.register_forward_pre_hook(lambda *_, enable=enable, runs=runs: runs.append(enable))
-            x = torch.cat([noise(model) for _ in range(steps)]) if model.sequence_ndim >= 4 else x
+            x = torch.cat([noise(model) for _ in range(steps)]) if model.kind.still else x
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 torch.manual_seed(1)
                 logits = model.train()(x)
@@ -361,7 +362,7 @@ def test_round_trip_through_timm(name, tmp_path):
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
     assert again.num_steps == 2
-    frames = {"in_chans": 2} if model.sequence_ndim == 5 else {}
+    frames = {"in_chans": 2} if model.kind is SequenceKind.IMAGES else {}
     other = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=3, num_steps=5, **frames).eval()
     assert other(x[:, :, :2] if frames else x).shape == (4, 3)
     changed = (model.pretrained_cfg.get("first_conv") or "-", model.pretrained_cfg["classifier"])
@@ -390,7 +391,7 @@ def test_wrong_number_of_axes():
 @every_tiny_student
 def test_wrong_number_of_channels(name):
     model = on_meta(name)
-    if model.sequence_ndim in (5, 3):
+    if model.kind.counted:
         x = noise(model).to("meta")
         for wrong in (torch.cat([x, x], 2), x[:, :, :0]):
             with pytest.raises(
@@ -425,20 +426,11 @@ def test_a_layer_that_never_runs_is_silent_and_one_that_fires_once_is_not():
     assert silent_layers(Model(), torch.full((2, 3), 5.0)) == ["never"]
 
 
-def test_a_sequence_has_the_axes_of_its_model():
-    frames, trains, image = torch.rand(4, 2, 1, 8, 8), torch.rand(4, 2, 5), torch.rand(2, 1, 8, 8)
-    assert to_sequence(frames) is frames
-    assert to_sequence(trains, 3) is trains
-    assert torch.equal(to_sequence(image), image[None])
-    for x, ndim, accepted in ((trains, 5, "images"), (frames, 3, "spike trains"), (image, 3, "spike trains")):
-        with pytest.raises(ValueError, match=rf"Expected {accepted}.*found shape"):
-            to_sequence(x, ndim)
-
-
 @pytest.mark.parametrize("name", ["sew_resnet_tiny", "spiking_vgg_tiny", "delay_mlp_tiny", "eventprop_mlp_tiny"])
 def test_every_way_in_refuses_other_axes(name):
     model = zoo.create_model(name)
-    for x in (torch.zeros(2, 5), torch.zeros(4, 2, 5) if model.sequence_ndim == 5 else torch.zeros(4, 2, 3, 8, 8)):
+    other = torch.zeros(4, 2, 5) if model.kind is SequenceKind.IMAGES else torch.zeros(4, 2, 3, 8, 8)
+    for x in (torch.zeros(2, 5), other):
         for way_in in (model, model.forward_sequence, model.forward_features, partial(read, model)):
             with pytest.raises(ValueError, match=r"Expected (images|spike trains) .*found shape"):
                 way_in(x)

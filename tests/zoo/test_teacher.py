@@ -3,8 +3,10 @@ import timm
 import torch
 import torch.nn.functional as F
 
+import zoo
 from zoo.model import read
-from zoo.teacher import StillModel
+from zoo.sequence import SequenceKind
+from zoo.teacher import StillModel, kind_of
 
 GREY = {"input_size": (1, 28, 28), "mean": (0.3,), "std": (0.2,)}
 RGB = {"input_size": (3, 32, 32), "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
@@ -90,3 +92,19 @@ def test_spike_trains_are_no_frames():
     for way_in in (still, still.forward_sequence, lambda x: read(still, x)):
         with pytest.raises(ValueError, match=r"Expected images .*found shape \(4, 2, 3\)"):
             way_in(torch.zeros(4, 2, 3))
+
+
+def test_has_the_surface_of_a_student():
+    """Callers ask a `SequenceModel` and need not distinguish the two."""
+    still = StillModel(ann())
+    student = zoo.create_model("sew_resnet_tiny", num_steps=3)
+    assert (kind_of(still.network), still.kind, student.kind) == (SequenceKind.IMAGES,) * 3
+    assert kind_of(zoo.create_model("delay_mlp_tiny")) is SequenceKind.SPIKE_TRAINS
+    assert (still.num_steps, student.num_steps) == (1, 3)
+    assert still.network is still.model
+    assert student.network is student
+    for model in (still, student):
+        assert (model.sequence_ndim, model.dt, model.img_size) == (5, None, None)
+        names = {name for name, _ in model.network.named_parameters()}
+        assert model.no_weight_decay() <= names
+        assert set(model.lr_factors()) <= names

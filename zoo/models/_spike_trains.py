@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import unknown
 from ..model import SpikingModel
+from ..sequence import SequenceKind
 
 READOUTS = ("softmax", "potential")
 
@@ -26,7 +27,7 @@ class SpikeTrainModel(SpikingModel):
     There is no still image: T is that of the data. An architecture gives `make_readout` too.
     """
 
-    sequence_ndim = 3
+    kind = SequenceKind.SPIKE_TRAINS
     adapt_weights = staticmethod(without_other_readout)
 
     @abstractmethod

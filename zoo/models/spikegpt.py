@@ -20,6 +20,7 @@ from ..layers.wkv import wkv
 from ..model import SpikingModel, evaluating
 from ..neurons import NeuronSpec, Stateful, carry_state, make_neuron, make_surrogate
 from ..neurons.base import State
+from ..sequence import SequenceKind
 from ._builder import Origin, Row, create, make_default_cfgs
 
 __all__ = ["SpikeGPT"]
@@ -135,7 +136,7 @@ class SpikeGPT(SpikingModel):
         ValueError: If an argument is out of range, or the input is no int64 tokens [T, N] below in_chans.
     """
 
-    sequence_ndim = 2
+    kind = SequenceKind.TOKENS
     real_inputs = r"^blocks\."
 
     def __init__(

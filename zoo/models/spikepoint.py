@@ -18,6 +18,7 @@ from ..layers.cloud_encoder import CloudEncoder
 from ..layers.stateless import Residual, SequenceDropout, over_time
 from ..model import SpikingModel
 from ..neurons import NeuronSpec, make_neuron
+from ..sequence import SequenceKind
 from ._builder import Origin, Row, create, make_default_cfgs
 from ._spike_trains import without_other_readout
 
@@ -80,7 +81,7 @@ class SpikePoint(SpikingModel):
         ValueError: If widths are not four even numbers, or another argument is out of range.
     """
 
-    sequence_ndim = 4
+    kind = SequenceKind.CLOUDS
     integer_inputs: ClassVar[str] = r"^stage\d\.0\."
     adapt_weights = staticmethod(without_other_readout)
 

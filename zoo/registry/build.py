@@ -16,7 +16,8 @@ from torch import Tensor
 from ..errors import unknown
 from ..extensions import is_registered
 from ..model import Network, SpikingModel, spiking_neurons
-from ..teacher import StillModel
+from ..sequence import SequenceKind
+from ..teacher import StillModel, kind_of
 from .files import RegistryError, read_json, read_tensors
 
 CONFIG_KEYS = ("architecture", "num_classes", "num_features", "sequence_ndim", "model_args", "pretrained_cfg")
@@ -79,14 +80,14 @@ def describe(model: Network) -> dict[str, Any]:
     args = dict(model.model_args)
     args["num_classes"] = cfg["num_classes"] = model.num_classes
     args["in_chans"] = getattr(model, "in_chans", args.get("in_chans", cfg["input_size"][0]))
-    if hasattr(model, "num_steps"):
+    if isinstance(model, SpikingModel):
         args["num_steps"] = model.num_steps  # may have been changed at run time
     for key in {"input_size", "min_input_size"} & set(cfg):
         cfg[key] = (args["in_chans"], *cfg[key][1:])
     if len(cfg.get("label_names", ())) != model.num_classes:
         cfg.pop("label_names", None)  # of classes that were replaced
     record = {"architecture": model.pretrained_cfg["architecture"], "model_args": args, "pretrained_cfg": cfg}
-    record["sequence_ndim"] = getattr(model, "sequence_ndim", 5)
+    record["sequence_ndim"] = int(kind_of(model))
     try:
         return json.loads(json.dumps(record))  # tuples become lists now, not at the next reading
     except TypeError as error:
@@ -193,15 +194,9 @@ def noise_input(model: Network) -> Tensor:
     Normal images [8, C, H, W], uniform event clouds [8, P, 3], spikes [T, 8, F], or tokens [T, 8]. In `pretrained_cfg`,
     "input_size" of a cloud is (3, P, 1), of spike trains (F, 1, 1), of tokens (V, T, 1): timm insists on three numbers.
     """
-    chans, height, width = describe(model)["pretrained_cfg"]["input_size"]
-    draw, kind = torch.Generator().manual_seed(0), getattr(model, "sequence_ndim", 5)
-    if kind == 2:
-        return torch.randint(chans, (height, 8), generator=draw)
-    if kind == 3:
-        return (torch.rand(model.num_steps, 8, chans, generator=draw) < 0.1).float()
-    if kind == 4:
-        return torch.rand(8, height, chans, generator=draw)
-    return torch.randn(8, chans, height, width, generator=draw)
+    about = describe(model)
+    steps, draw = about["model_args"].get("num_steps", 1), torch.Generator().manual_seed(0)
+    return SequenceKind(about["sequence_ndim"]).noise(about["pretrained_cfg"]["input_size"], 8, steps, draw)
 
 
 def as_model_input(model: Network, x: Tensor) -> Tensor:

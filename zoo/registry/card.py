@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..model import SEQUENCES
+from ..sequence import SequenceKind
 from .hub import card_header
 from .results import Results
 
@@ -52,7 +52,12 @@ def is_spiking(config: Mapping[str, Any]) -> bool:
 
 def reads_images(config: Mapping[str, Any]) -> bool:
     """Whether the model reads images, or frames."""
-    return config.get("sequence_ndim", 5) == 5
+    return kind_of(config) is SequenceKind.IMAGES
+
+
+def kind_of(config: Mapping[str, Any]) -> SequenceKind:
+    """The sequences that the model takes; images where timm wrote the file, which has no such key."""
+    return SequenceKind(config.get("sequence_ndim", SequenceKind.IMAGES))
 
 
 def introduction(config: Mapping[str, Any]) -> str:
@@ -76,13 +81,9 @@ def introduction(config: Mapping[str, Any]) -> str:
 def usage(name: str, config: Mapping[str, Any]) -> str:
     """How to use it."""
     source = f"hf-hub:{name}" if "/" in name else name
-    chans, height, width = config["pretrained_cfg"]["input_size"]
-    zeros, what = {
-        5: (f"torch.zeros(1, {chans}, {height}, {width})", "normalised images [N, C, H, W]"),
-        4: (f"torch.rand(1, {height}, {chans})", SEQUENCES[4]),
-        3: (f"torch.zeros(100, 1, {chans})", SEQUENCES[3]),
-        2: (f"torch.zeros({height}, 1, dtype=torch.int64)", SEQUENCES[2]),
-    }[config.get("sequence_ndim", 5)]
+    kind = kind_of(config)
+    zeros = kind.zeros_code(config["pretrained_cfg"]["input_size"])
+    what = "normalised images [N, C, H, W]" if reads_images(config) else kind.words
     tune = f"On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`.\n"
     tune = tune if reads_images(config) else ""
     return f"""## Use
@@ -192,9 +193,8 @@ def input_and_classes(config: Mapping[str, Any]) -> str:
     size, mean, std = (list(cfg[key]) for key in ("input_size", "mean", "std"))
     text = f"## Data\n\nInput C, H, W = {size}; values in 0..1, normalised by mean {mean} and std {std}."
     if not reads_images(config):
-        what = {4: f"{size[1]} points", 3: f"F = {size[0]} trains of 0 and 1", 2: f"{config['num_classes']} symbols"}
-        kind = config["sequence_ndim"]
-        text = f"## Data\n\nInput: {SEQUENCES[kind]}, {what[kind]}; how they were made: `recipe.yaml`."
+        kind = kind_of(config)
+        text = f"## Data\n\nInput: {kind.words}, {kind.size_words(size)}; how they were made: `recipe.yaml`."
     return text + (f"\n\nClasses: {shown}." if names else "")
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..model import Network, SpikingModel, to_sequence
+from ..model import Network, SpikingModel
 from ..models._builder import origin_of
 from ..neurons import has_activations
+from ..sequence import SequenceKind, to_sequence
 from .build import noise_input
 from .sources import create_model, locate, published
 
@@ -38,13 +39,13 @@ def row(name: str, registry: str | None) -> tuple[str, ...] | None:
         model = create_model(name)
     if not isinstance(model, SpikingModel) or has_activations(model):
         return None
-    origin = origin_of(name)
+    origin, images = origin_of(name), model.kind is SequenceKind.IMAGES
     return (
         f"`{name}`",
         origin.kind,
         f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-        str(model.num_steps) if model.sequence_ndim >= 4 else "data",
-        "x".join(str(size) for size in model.pretrained_cfg["input_size"] if size > 1 or model.sequence_ndim == 5),
+        str(model.num_steps) if model.kind.still else "data",
+        "x".join(str(size) for size in model.pretrained_cfg["input_size"] if size > 1 or images),
         human_count(dense_macs(name, model)),
         f"[{origin.paper.removeprefix('arXiv:')}]({origin.url})" if origin.paper else "",
         origin.code,
@@ -55,8 +56,8 @@ def row(name: str, registry: str | None) -> tuple[str, ...] | None:
 
 def dense_macs(name: str, model: Network) -> int:
     """Multiply-accumulates of one sample, without numbers; a student of spike trains follows them, and runs."""
-    x = to_sequence(noise_input(model), model.sequence_ndim)[:, :1]
-    if model.sequence_ndim == 3:
+    x = to_sequence(noise_input(model), model.kind)[:, :1]
+    if model.kind is SequenceKind.SPIKE_TRAINS:
         model = create_model(name)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(x.to(next(model.parameters()).device))

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 import zoo
 from zoo.energy import measure
-from zoo.model import read, silent_layers, to_sequence
+from zoo.model import read, silent_layers
 from zoo.neurons import carry_state, stateful_layers
+from zoo.sequence import to_sequence
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_shapes_and_contract(model, tokens):
     assert silent_layers(model, tokens) == []
     assert not any("lif" in name for name in model.state_dict())
     with pytest.raises(ValueError, match=r"Expected tokens \[T, N\], found shape"):
-        to_sequence(torch.zeros(4, 1, 8), model.sequence_ndim)
+        to_sequence(torch.zeros(4, 1, 8), model.kind)
     maps = timm.create_model("spikegpt_tiny", features_only=True, out_indices=(0,))(tokens)
     assert [tuple(feature.shape) for feature in maps] == [(3, 64)]
 
