@@ -35,6 +35,7 @@ CALL_OPTIONS = frozenset(
 
 # What may differ when a run goes on, because it changes nothing that is learned, or only its rounding. `*` also stands
 # for dots. Everything else is compared, also what only chooses the best epoch, such as trainer.limit_val_batches.
+SAMPLING = ("num_tokens", "temperature", "top_k", "sampling_seed")
 MAY_DIFFER = (
     # Where things are. Other data of another size are noticed by the number of steps.
     *("run", "data.*.root", "data.*.cache_dir"),
@@ -43,7 +44,8 @@ MAY_DIFFER = (
     # How fast things go, and in how much memory. save_memory gives the same gradient.
     *("save_every_minutes", "data.*.cache_gb", "data.*.num_workers", "model.init_args.save_memory"),
     # What only `predict` and `test` read.
-    *(f"model.init_args.{name}" for name in ("num_tokens", "temperature", "top_k", "sampling_seed")),
+    *(f"model.init_args.{name}" for name in SAMPLING),
+    *(f"model.init_args.task.init_args.{name}" for name in SAMPLING),
     *("data.*.prompts", "trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.inference_mode"),
     # What is shown, logged or checked.
     *("trainer.logger", "trainer.log_every_n_steps", "trainer.profiler", "trainer.enable_*", "trainer.model_registry"),

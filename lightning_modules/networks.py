@@ -154,6 +154,11 @@ def make_teacher(
         ValueError: If its classes differ from those of the data, it cannot take the data, or its input statistics
             differ and it cannot be adapted.
     """
+    if frames != "mean" and isinstance(model, SpikingModel):
+        found = f"a {type(model).__name__}" if name is None else name
+        raise ValueError(
+            f"teacher_frames: expected a non-spiking teacher, found {found}, which reads every frame. Leave it out."
+        )
     if name is None:
         return freeze(given_network(model, None, False, num_classes, in_chans, input_cfg, frames))
     if num_classes is not None and model.num_classes != num_classes:
@@ -165,8 +170,6 @@ def make_teacher(
         check_input(name, model, input_cfg)
     if not isinstance(model, SpikingModel):
         return freeze(StillModel(model, native_cfg(model) if input_cfg is None else input_cfg, frames))
-    if frames != "mean":
-        raise ValueError(f"teacher_frames is for non-spiking teachers; {name} reads every frame. Leave it out.")
     if input_cfg is not None and tuple(model.pretrained_cfg["mean"]) != tuple(input_cfg["mean"]):
         raise ValueError(
             f"teacher: expected data normalised by mean {tuple(model.pretrained_cfg['mean'])}, on which {name!r} was "

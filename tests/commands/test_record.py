@@ -81,6 +81,12 @@ def test_what_changes_nothing_that_is_learned_may_differ(key, value):
     assert forbidden_changes(RECIPE, changed(key, value)) == []
 
 
+def test_how_a_distilled_language_model_writes_may_differ():
+    assert may_differ("model.init_args.num_tokens")
+    assert may_differ("model.init_args.task.init_args.num_tokens")
+    assert not may_differ("model.init_args.task.class_path")
+
+
 def test_the_root_of_nested_data_may_differ_and_other_roots_may_not():
     assert may_differ("data.init_args.images.init_args.root")
     assert not may_differ("model.init_args.root")

@@ -109,5 +109,8 @@ def test_a_teacher_may_read_every_frame(data_args, adam, blobs):
     torch.testing.assert_close(
         frames.features[-1], torch.cat([step.features[-1] for step in each]), rtol=1e-3, atol=1e-4
     )
+    spiking = zoo.create_model("spiking_vgg_tiny", num_classes=3, in_chans=1)
+    with pytest.raises(ValueError, match="teacher_frames: expected a non-spiking teacher, found a SpikingVGG"):
+        DistillationModule(teacher=spiking, teacher_frames="per_step", **student)
     with pytest.raises(ValueError, match="Unknown choice of frames 'first'"):
         DistillationModule(teacher=teacher, teacher_frames="first", **student)

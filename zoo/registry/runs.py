@@ -128,11 +128,16 @@ def load_checkpoint(path: Path) -> Network:
     """The network of a `.ckpt` file; strict, and without running anything that is pickled.
 
     Raises:
-        ValueError: If the file is not a checkpoint of one of our modules.
+        ValueError: If the file is not a checkpoint of one of our modules, or its network has no name to build it by.
     """
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        about, weights = checkpoint["zoo"], checkpoint["state_dict"]
+        weights, about = checkpoint["state_dict"], checkpoint.get("zoo")
+        if about is None:
+            raise ValueError(
+                f"{path}: expected a network made by zoo.create_model, found one without a name to build it by. Load "
+                "its state_dict into your own module, or train a registered student (docs/extending.md)."
+            )
         prefix = about["prefix"]
         model = build(about["architecture"], **about["model_args"])
         model.pretrained_cfg.update(about["pretrained_cfg"])

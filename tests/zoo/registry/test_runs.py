@@ -24,6 +24,16 @@ def test_a_run_is_a_name(run, original):
     assert zoo.create_model(str(run)).num_steps == 1  # the last
 
 
+def test_a_network_without_a_name_cannot_be_built(run):
+    """What a module of a user's own nn.Module saves."""
+    path = run / "checkpoints/best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["zoo"]
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match=r"best\.ckpt: expected a network made by zoo\.create_model"):
+        zoo.load_run(run)
+
+
 def test_results_of_another_network_are_not_published(original, run, save_run, tmp_path):
     assert Run(str(run)).results().dataset == "Noise"
     assert Run(str(run / "checkpoints/best.ckpt")).results().dataset == "Noise"
