@@ -259,6 +259,7 @@ class ClassifierModule(LightningModule, ABC):
         try:
             checkpoint["zoo"] = zoo.describe(self.model.network) | {"prefix": self.prefix}
         except ValueError as error:
+            checkpoint["zoo"] = None
             rank_zero_warn(
                 f"This checkpoint loads into this module only; it cannot be published or loaded by name: {error}"
             )

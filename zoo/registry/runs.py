@@ -132,7 +132,7 @@ def load_checkpoint(path: Path) -> Network:
     """
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-        weights, about = checkpoint["state_dict"], checkpoint.get("zoo")
+        weights, about = checkpoint["state_dict"], checkpoint["zoo"]
         if about is None:
             raise ValueError(
                 f"{path}: expected a network made by zoo.create_model, found one without a name to build it by. Load "
