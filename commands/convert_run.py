@@ -16,6 +16,7 @@ import zoo
 from lightning_modules.classification import ClassificationModule
 from zoo.conversion import Conversion
 from zoo.conversion_report import STEPS_SHOWN, Accuracies, LayerFit
+from zoo.data_info import DataInfo
 from zoo.registry.files import fingerprint, read_json, replace_directory, write_json
 from zoo.registry.results import read_results
 from zoo.registry.runs import Run
@@ -100,12 +101,11 @@ def save_checkpoint(path: Path, conversion: Conversion, architecture: str, args:
     trained = ClassificationModule(
         architecture,
         optimizer=lambda groups: torch.optim.SGD(groups),
-        num_classes=module.num_classes,
-        in_chans=module.in_chans,
         input_cfg=module.input_cfg,
         model_args=args,
     )
-    trained.model.pretrained_cfg.update({**conversion.student.pretrained_cfg, **module.input_cfg})
+    known = DataInfo.from_dict(module.input_cfg).model_cfg()
+    trained.model.pretrained_cfg.update({**conversion.student.pretrained_cfg, **known})
     trained.model.load_state_dict(conversion.student.state_dict())
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no list of devices, no advertisements
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False)

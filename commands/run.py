@@ -54,8 +54,7 @@ NOISE = (
 class RunCLI(LightningCLI):
     """LightningCLI whose runs live in one directory each (`--run`), with the zoo's callbacks and loggers.
 
-    Links pass classes, channels and input statistics from the data to the model, and the seed to the data, so a recipe
-    holds each of them once.
+    Links pass one record of the data (`input_cfg`) to the model, and the seed to the data, so a recipe holds each once.
 
     Args:
         args: The words of a command line, or what `call_of` returns.
@@ -93,8 +92,7 @@ class RunCLI(LightningCLI):
         )
         parser.link_arguments("run", "trainer.default_root_dir")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
-        for name in ("num_classes", "in_chans", "input_cfg"):
-            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
+        parser.link_arguments("data.input_cfg", "model.init_args.input_cfg", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse exactly `args`; Lightning would warn that `sys.argv` is ignored."""

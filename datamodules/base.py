@@ -91,8 +91,10 @@ class BaseDataModule(LightningDataModule, ABC):
 
     @property
     def input_cfg(self) -> dict[str, Any]:
-        """What a model must know of its input, in the words of timm's `pretrained_cfg`."""
+        """What a model and its metrics must know of the data: timm's words, and those of `zoo.data_info.DataInfo`."""
         return {
+            "num_classes": self.num_classes,
+            "in_chans": self.in_chans,
             "input_size": (self.in_chans, self.image_size, self.image_size),
             "mean": self.mean,
             "std": self.std,

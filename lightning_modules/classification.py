@@ -5,11 +5,12 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
+from zoo.data_info import DataInfo
 from zoo.model import Network, Outputs
 from zoo.teacher import Frames
 
 from .module import ClassifierModule
-from .networks import make_network
+from .networks import make_network, read_info
 from .objectives import Objective, make_objectives
 from .rules import choose_rule
 from .rules.sltt import SLTT
@@ -28,9 +29,9 @@ class ClassificationModule(ClassifierModule):
         model: A student (`snnzoo list`), any timm model, a published checkpoint (`hf-hub:...`, `local-dir:...`,
             `architecture.tag`) or a run directory; from Python also a module.
         optimizer: The optimiser, by class_path; default: AdamW, learning rate 1e-3, weight decay 0.05.
-        num_classes: Classes; the CLI takes it from the data; default: that of the model.
-        in_chans: Channels; the CLI takes it from the data; default: that of the model.
-        input_cfg: "input_size" (C, H, W), "mean", "std", "label_names"; the CLI takes it from the data.
+        num_classes: Classes; default: those of the data, else of the model.
+        in_chans: Channels; default: those of the data, else of the model.
+        input_cfg: What the data are, see `zoo.data_info.DataInfo`; the CLI takes it from the data.
         model_args: Further arguments of the architecture, such as {num_steps: 4, neuron: {name: lif, tau: 2.0}}.
         pretrained: Start from published weights; a new classifier is made if the classes differ.
         input_size: Side in pixels that a non-spiking model sees; default: that of the data.
@@ -66,16 +67,17 @@ class ClassificationModule(ClassifierModule):
         frames: Frames = "mean",
         task: Task | None = None,
     ) -> None:
-        task = task or task_of(input_cfg or {})
+        info, num_classes, in_chans = read_info(input_cfg, num_classes, in_chans)
+        task = task or task_of(info or DataInfo())
         terms = make_objectives(objectives) if objectives else task.default_objectives()
         if lost := [objective.name for objective in terms if objective.needs_teacher]:
             raise ValueError(
                 f"{', '.join(lost)} needs a teacher, and {type(self).__name__} has none. "
                 "Use DistillationModule with a `teacher`, or leave the objective out."
             )
-        network = make_network(model, model_args, pretrained, num_classes, in_chans, input_cfg, input_size, frames)
+        network = make_network(model, model_args, pretrained, num_classes, in_chans, info, input_size, frames)
         rule = choose_rule(sltt, save_memory)
-        super().__init__(network, terms, optimizer, warmup_epochs, rule, task, lr_factors, input_cfg)
+        super().__init__(network, terms, optimizer, warmup_epochs, rule, task, lr_factors, info)
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
             self.model.requires_grad_(False)

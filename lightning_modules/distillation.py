@@ -13,7 +13,7 @@ from zoo.teacher import Frames, channels
 from zoo.transfer import copy_weights, init_from_teacher
 
 from .module import ClassifierModule
-from .networks import load_teacher, make_network, make_teacher
+from .networks import load_teacher, make_network, make_teacher, read_info
 from .objectives import Objective, make_objectives
 from .rules import choose_rule
 from .rules.base import Batch
@@ -44,9 +44,9 @@ class DistillationModule(ClassifierModule):
             registry, or a run directory; from Python also a module, which is frozen in place.
         objectives: Objectives of the loss; from Python also names, see `make_objectives`.
         optimizer: The optimiser, by class_path; default: AdamW, learning rate 1e-3, weight decay 0.05.
-        num_classes: Classes; the CLI takes it from the data; default: those of the teacher.
-        in_chans: Channels; the CLI takes it from the data; default: those of the teacher.
-        input_cfg: "input_size" (C, H, W), "mean", "std", "label_names"; the CLI takes it from the data.
+        num_classes: Classes; default: those of the data, else of the teacher.
+        in_chans: Channels; default: those of the data, else of the teacher.
+        input_cfg: What the data are, see `zoo.data_info.DataInfo`; the CLI takes it from the data.
         student_args: Further arguments of the architecture, such as {num_steps: 4, neuron: {name: lif, tau: 2.0}}.
         pretrained: Start the student from published weights.
         init_from_teacher: Start it from the weights of the teacher's matching layers; see `zoo.init_from_teacher`.
@@ -91,21 +91,22 @@ class DistillationModule(ClassifierModule):
         if init_from_teacher and pretrained:
             raise ValueError("`pretrained` and `init_from_teacher` are mutually exclusive; set one.")
         terms = make_objectives(objectives)
+        info, num_classes, in_chans = read_info(input_cfg, num_classes, in_chans)
         name = teacher if isinstance(teacher, str) else None
         if num_classes is None or in_chans is None:
             teacher = load_teacher(teacher)
             num_classes = num_classes or getattr(teacher, "num_classes", None)
             in_chans = in_chans or (channels(teacher) if hasattr(teacher, "pretrained_cfg") else None)
-        network = make_network(student, student_args, pretrained, num_classes, in_chans, input_cfg)
+        network = make_network(student, student_args, pretrained, num_classes, in_chans, info)
         rule = choose_rule(sltt, save_memory)
-        super().__init__(network, terms, optimizer, warmup_epochs, rule, task, lr_factors, input_cfg)
+        super().__init__(network, terms, optimizer, warmup_epochs, rule, task, lr_factors, info)
         if cache_teacher:
             check_cacheable(terms)
         self.cache_teacher = cache_teacher
         self.cache: TeacherCache | None = None
         self.teacher_name = name or type(teacher).__name__
         self.teacher: SequenceModel = make_teacher(
-            load_teacher(teacher), name, num_classes, in_chans, input_cfg, teacher_frames
+            load_teacher(teacher), name, num_classes, in_chans, info, teacher_frames
         )
         for objective in terms:
             objective.build(network.feature_info, self.teacher.feature_info)

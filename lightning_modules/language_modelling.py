@@ -25,8 +25,8 @@ class LanguageModule(ClassificationModule):
         model: A language model (`spikegpt_*`), a published checkpoint or a run directory of one; from Python also a
             module.
         optimizer: The optimiser, by class_path; default: AdamW, learning rate 1e-3, weight decay 0.05.
-        num_classes: Size of the vocabulary; the CLI takes it from the data.
-        in_chans: The same, to read; the CLI takes it from the data.
+        num_classes: Size of the vocabulary; default: that of the data.
+        in_chans: The same, to read; default: that of the data.
         input_cfg: What the data are; the CLI takes it from the data.
         model_args: Further arguments of the architecture, such as {depth: 4, dim: 128}.
         pretrained: Start from published weights.

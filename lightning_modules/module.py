@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection
 
 import zoo
+from zoo.data_info import DataInfo
 from zoo.model import Network, Outputs, SequenceModel, SpikingModel, read
 from zoo.sequence import SequenceKind, to_sequence
 
@@ -53,9 +54,9 @@ class ClassifierModule(LightningModule, ABC):
         optimizer: Makes the optimiser of parameter groups; default: AdamW, learning rate 1e-3, weight decay 0.05.
         warmup_epochs: Epochs of linear warm-up.
         rule: How a gradient is made; default: `BPTT`.
-        task: What an answer is; default: the one that follows from input_cfg.
+        task: What an answer is; default: the one that follows from info.
         lr_factors: Factors of the learning rate by regular expressions of parameter names (`parameter_factors`).
-        input_cfg: The `input_cfg` of the data; None if it is unknown.
+        info: The facts about the data; None if they are not known.
 
     Raises:
         ValueError: If lr_factors matches nothing or is not positive; if the rule or the task refuses the model.
@@ -70,12 +71,13 @@ class ClassifierModule(LightningModule, ABC):
         rule: Rule | None = None,
         task: Task | None = None,
         lr_factors: Mapping[str, float] | None = None,
-        input_cfg: Mapping[str, Any] | None = None,
+        info: DataInfo | None = None,
     ) -> None:
         super().__init__()
         self.rule = rule or BPTT()
-        self.task = task or task_of(input_cfg or {})
-        self.task.check(model, input_cfg or {})
+        info = info or DataInfo()
+        self.task = task or task_of(info)
+        self.task.check(model, info)
         named = unique_names(objectives)
         self.rule.prepare(model, named)
         # Measured on CPUs (benchmarks/train_step.py): a step is a fifth to a quarter shorter, whatever the student.
@@ -86,7 +88,7 @@ class ClassifierModule(LightningModule, ABC):
         factors = parameter_factors(model.network, lr_factors or {}, model.lr_factors())
         self.lr_factors = {f"{self.prefix}{name}": factor for name, factor in factors.items()}
         self.shadow = ShadowWeights()
-        metrics = MetricCollection(dict(self.task.metrics(self.num_classes, input_cfg or {})), compute_groups=False)
+        metrics = MetricCollection(dict(self.task.metrics(self.num_classes, info)), compute_groups=False)
         self.val_metrics, self.test_metrics = metrics.clone("val/"), metrics.clone("test/")
         # An answer after every step is for the few steps of an image, not for the hundreds of a spike train.
         frames = isinstance(model, SpikingModel) and model.kind is SequenceKind.IMAGES

@@ -8,10 +8,31 @@ import torch
 from torch import nn
 
 import zoo
+from zoo.data_info import DataInfo
 from zoo.model import Network, SequenceModel, SpikingModel
 from zoo.neurons import has_activations
-from zoo.sequence import SequenceKind
 from zoo.teacher import Frames, LogitsModel, StillModel, kind_of
+
+
+def read_info(
+    input_cfg: Mapping[str, Any] | None, num_classes: int | None, in_chans: int | None
+) -> tuple[DataInfo | None, int | None, int | None]:
+    """The facts about the data, and the classes and channels: those that are given, else those of the data.
+
+    Raises:
+        ValueError: If the data have others than those that are given, or input_cfg is no `DataInfo`.
+    """
+    if input_cfg is None:
+        return None, num_classes, in_chans
+    info = DataInfo.from_dict(input_cfg)
+    for name, given, found in (
+        ("num_classes", num_classes, info.num_classes),
+        ("in_chans", in_chans, info.in_chans),
+    ):
+        if given is not None and found is not None and given != found:
+            raise ValueError(f"{name}: expected {found}, as the data have, found {given}. Leave it out.")
+    classes = info.num_classes if num_classes is None else num_classes
+    return info, classes, info.in_chans if in_chans is None else in_chans
 
 
 def make_network(
@@ -20,7 +41,7 @@ def make_network(
     pretrained: bool,
     num_classes: int | None,
     in_chans: int | None,
-    input_cfg: Mapping[str, Any] | None,
+    info: DataInfo | None,
     input_size: int | None = None,
     frames: Frames = "mean",
 ) -> SequenceModel:
@@ -32,9 +53,7 @@ def make_network(
         pretrained: Whether to start from published weights.
         num_classes: Classes of the data; None for those of the model.
         in_chans: Channels of the data; None for those of the model.
-        input_cfg: Statistics of the data: "input_size", "mean", "std", "label_names"; "sequence_ndim" (5 if it is
-            missing); of spike trains also "dt"; "num_steps", if the data are sequences that all have as many. None if
-            the data come as the model takes them.
+        info: The facts about the data; None if the data come as the model takes them.
         input_size: Side in pixels that a non-spiking network sees; default: that of the data, or the native one of
             pretrained weights.
         frames: What a non-spiking network reads of a sequence; see `StillModel`.
@@ -44,45 +63,46 @@ def make_network(
             would do the same at several steps.
     """
     if isinstance(model, nn.Module):
-        return given_network(model, model_args, pretrained, num_classes, in_chans, input_cfg, frames)
+        return given_network(model, model_args, pretrained, num_classes, in_chans, info, frames)
     network = zoo.create_model(
         model, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans, **(model_args or {})
     )
-    if input_cfg is not None:
-        check_input(model, network, input_cfg)
+    if info is not None:
+        check_input(model, network, info)
     if isinstance(network, SpikingModel):
         if input_size is not None:
             raise ValueError(f"input_size is for non-spiking models; {model} takes the data as it is. Leave it out.")
-        return fit_student(model, network, input_cfg or {})
-    fit_statistics(network, pretrained, input_cfg, input_size)
-    return StillModel(network, native_cfg(network) if input_cfg is None else input_cfg, frames)
+        return fit_student(model, network, info)
+    fit_statistics(network, pretrained, info, input_size)
+    return StillModel(network, info.model_cfg() if info else native_cfg(network), frames)
 
 
-def fit_student(name: str, model: SpikingModel, input_cfg: Mapping[str, Any]) -> SpikingModel:
+def fit_student(name: str, model: SpikingModel, info: DataInfo | None) -> SpikingModel:
     """A student that carries the statistics of the data, with the steps of sequences.
 
     Raises:
         ValueError: If it is an ANN twin that would do the same at several steps.
     """
-    if has_activations(model) and model.num_steps > 1 and "num_steps" not in input_cfg:
+    steps = info.num_steps if info else None  # of sequences, whatever a still image is shown
+    if has_activations(model) and model.num_steps > 1 and steps is None:
         raise ValueError(
             f"{name} with activations (an ANN twin) gives the same at every step: expected num_steps 1, found "
             f"{model.num_steps}. Add num_steps: 1 to the arguments of the model."
         )
-    model.pretrained_cfg.update(input_cfg)
-    model.num_steps = input_cfg.get("num_steps", model.num_steps)  # of sequences, whatever a still image is shown
+    if info:
+        model.pretrained_cfg.update(info.model_cfg())
+    model.num_steps = steps or model.num_steps
     return model
 
 
-def fit_statistics(
-    model: Network, pretrained: bool, input_cfg: Mapping[str, Any] | None, input_size: int | None
-) -> None:
+def fit_statistics(model: Network, pretrained: bool, info: DataInfo | None, input_size: int | None) -> None:
     """Write the statistics of the data into the cfg of a new timm model; those of pretrained weights stay."""
     cfg = model.pretrained_cfg
-    cfg["label_names"] = (input_cfg or {}).get("label_names")
+    known = info.model_cfg() if info else {}
+    cfg["label_names"] = known.get("label_names")
     if not pretrained:
-        cfg.update(input_cfg or {})
-    elif input_cfg is not None and len(cfg["mean"]) != (chans := input_cfg["input_size"][0]):
+        cfg.update(known)
+    elif info and len(cfg["mean"]) != (chans := info.input_size[0]):
         for key in ("mean", "std"):  # timm summed the first weights over the channels
             cfg[key] = (sum(cfg[key]) / len(cfg[key]),) * chans
         cfg["input_size"] = (chans, *cfg["input_size"][1:])
@@ -96,7 +116,7 @@ def given_network(
     pretrained: bool,
     num_classes: int | None,
     in_chans: int | None,
-    input_cfg: Mapping[str, Any] | None,
+    info: DataInfo | None,
     frames: Frames = "mean",
 ) -> SequenceModel:
     """A module as a network: a student as it is, a timm model or any other module of images as a `StillModel`.
@@ -111,20 +131,20 @@ def given_network(
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "forward_head"):
         if num_classes is None:
             raise ValueError(f"num_classes: expected an integer, because a {kind} states none, found None. Add it.")
-        network = LogitsModel(model, num_classes, in_chans or 1 if input_cfg is None else input_cfg["input_size"][0])
-        input_cfg = None  # no statistics of its own to bring the data to
+        network = LogitsModel(model, num_classes, info.input_size[0] if info else in_chans or 1)
+        info = None  # no statistics of its own to bring the data to
     if num_classes is not None and network.num_classes != num_classes:
         raise ValueError(
             f"Expected a model of {num_classes} classes, as the data have, found a {kind} of {network.num_classes}. "
             f"Call reset_classifier({num_classes}) on it."
         )
-    if input_cfg is not None:
-        check_input(kind, network, input_cfg)
+    if info is not None:
+        check_input(kind, network, info)
     if not isinstance(network, SpikingModel):
-        return StillModel(network, input_cfg, frames)
+        return StillModel(network, info.model_cfg() if info else None, frames)
     if not hasattr(network, "pretrained_cfg"):
         network.pretrained_cfg = {}
-    return fit_student(kind, network, input_cfg or {})
+    return fit_student(kind, network, info)
 
 
 def load_teacher(teacher: str | nn.Module) -> Network:
@@ -137,7 +157,7 @@ def make_teacher(
     name: str | None,
     num_classes: int | None,
     in_chans: int | None,
-    input_cfg: Mapping[str, Any] | None,
+    info: DataInfo | None,
     frames: Frames = "mean",
 ) -> SequenceModel:
     """A frozen teacher for the data, in evaluation mode.
@@ -147,7 +167,7 @@ def make_teacher(
         name: Its name; None for a module.
         num_classes: Classes of the data; None for those of the model.
         in_chans: Channels of the data; None for those of the model.
-        input_cfg: Statistics of the data; None if they come as the model takes them.
+        info: The facts about the data; None if they come as the model takes them.
         frames: What a non-spiking teacher reads of a sequence; see `StillModel`.
 
     Raises:
@@ -160,20 +180,20 @@ def make_teacher(
             f"teacher_frames: expected a non-spiking teacher, found {found}, which reads every frame. Leave it out."
         )
     if name is None:
-        return freeze(given_network(model, None, False, num_classes, in_chans, input_cfg, frames))
+        return freeze(given_network(model, None, False, num_classes, in_chans, info, frames))
     if num_classes is not None and model.num_classes != num_classes:
         raise ValueError(
             f"teacher: expected {num_classes} classes, as the data have, found {model.num_classes} in {name!r}. "
             "Fine-tune it on the data first: `snnzoo fit` with ClassificationModule, then give the run directory."
         )
-    if input_cfg is not None:
-        check_input(name, model, input_cfg)
+    if info is not None:
+        check_input(name, model, info)
     if not isinstance(model, SpikingModel):
-        return freeze(StillModel(model, native_cfg(model) if input_cfg is None else input_cfg, frames))
-    if input_cfg is not None and tuple(model.pretrained_cfg["mean"]) != tuple(input_cfg["mean"]):
+        return freeze(StillModel(model, info.model_cfg() if info else native_cfg(model), frames))
+    if info is not None and tuple(model.pretrained_cfg["mean"]) != info.mean:
         raise ValueError(
             f"teacher: expected data normalised by mean {tuple(model.pretrained_cfg['mean'])}, on which {name!r} was "
-            f"trained, found {tuple(input_cfg['mean'])}. Normalise the data so, or choose another teacher."
+            f"trained, found {info.mean}. Normalise the data so, or choose another teacher."
         )
     return freeze(model)
 
@@ -188,15 +208,15 @@ def native_cfg(model: Network) -> dict[str, Any]:
     return {key: model.pretrained_cfg[key] for key in ("input_size", "mean", "std")}
 
 
-def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None:
+def check_input(name: str, model: Network, info: DataInfo) -> None:
     """Refuse data that a model cannot take, before training.
 
     Raises:
         ValueError: If the data are no such sequences, the images are too small or of another size than a student takes,
             or the steps of model and data are not equally long.
     """
-    _, height, width = input_cfg["input_size"]
-    takes, found = kind_of(model), SequenceKind(input_cfg.get("sequence_ndim", SequenceKind.IMAGES))
+    _, height, width = info.input_size
+    takes, found = kind_of(model), info.kind
     if takes != found:
         raise ValueError(
             f"{name} takes {takes.words}, but the data are {found.words}. Choose other data or another model."
@@ -215,7 +235,7 @@ def check_input(name: str, model: Network, input_cfg: Mapping[str, Any]) -> None
             f"{name} takes images of at least {smallest[1]}x{smallest[2]} pixels, but the data has {height}x{width}. "
             "Choose a student for smaller images (`snnzoo info NAME` shows its smallest), or larger images."
         )
-    theirs = input_cfg.get("dt")
+    theirs = info.dt
     if model.dt and theirs and not math.isclose(model.dt, theirs):
         raise ValueError(
             f"dt of {name} is {model.dt:g} ms, and that of the data {theirs:g} ms. Set both alike: model_args: "

@@ -31,7 +31,9 @@ class SequenceKind(IntEnum):
     still: bool
     counted: str
 
-    def __new__(cls, ndim: int, axes: str, words: str, still: bool = False, counted: str = "") -> "SequenceKind":
+    def __new__(
+        cls, ndim: int, axes: str = "", words: str = "", still: bool = False, counted: str = ""
+    ) -> "SequenceKind":
         """A member whose value is the number of axes."""
         kind = int.__new__(cls, ndim)
         kind._value_ = ndim

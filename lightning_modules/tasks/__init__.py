@@ -3,12 +3,12 @@
 Every class of the folder appears here, so its short name can be a `class_path` of a recipe.
 """
 
-from collections.abc import Mapping
 from importlib import import_module
 from inspect import isabstract
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
+from zoo.data_info import DataInfo
 from zoo.sequence import SequenceKind
 
 from .base import Task
@@ -26,13 +26,13 @@ if TYPE_CHECKING:  # which classes there are is found by scanning
     def __getattr__(name: str) -> Any: ...
 
 
-def task_of(input_cfg: Mapping[str, Any]) -> Task:
+def task_of(info: DataInfo) -> Task:
     """The task that follows from the data: places if they have positions, tokens if they are a text, else classes.
 
     Example:
-        >>> type(task_of({"sequence_ndim": 2})).__name__
+        >>> type(task_of(DataInfo(kind=SequenceKind.TOKENS))).__name__
         'Tokens'
     """
-    if "positions" in input_cfg:
+    if info.positions is not None:
         return globals()["Places"]()
-    return globals()["Tokens" if input_cfg.get("sequence_ndim") == SequenceKind.TOKENS else "Classes"]()
+    return globals()["Tokens" if info.kind is SequenceKind.TOKENS else "Classes"]()

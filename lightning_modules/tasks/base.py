@@ -1,13 +1,14 @@
 """The contract of a task: what an answer is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from zoo.data_info import DataInfo
 from zoo.model import Network
 
 from ..objectives.base import Objective, has_steps
@@ -19,12 +20,12 @@ class Task(ABC):
     A task holds no tensors and no teacher, so it goes with any module and any rule.
     """
 
-    def check(self, model: Network, input_cfg: Mapping[str, Any]) -> None:  # noqa: B027  # most refuse nothing
+    def check(self, model: Network, info: DataInfo) -> None:  # noqa: B027  # most refuse nothing
         """Refuse a network or data that the task is not for, before training.
 
         Args:
             model: The network that is trained.
-            input_cfg: The `input_cfg` of the data; empty if the module got none.
+            info: The facts about the data; `DataInfo()` if none are known.
 
         Raises:
             ValueError: If one of them is another kind than the task needs.
@@ -46,7 +47,7 @@ class Task(ABC):
         return (logits.flatten(0, 1), target.flatten()) if known.all() else (logits[known], target[known])
 
     @abstractmethod
-    def metrics(self, num_classes: int, input_cfg: Mapping[str, Any]) -> dict[str, Metric]:
+    def metrics(self, num_classes: int, info: DataInfo) -> dict[str, Metric]:
         """New metrics of answers, by their names in the logs; they are updated with (logits [M, K], target [M])."""
 
     @abstractmethod

@@ -1,6 +1,5 @@
 """Classification: one of K classes for a sample, or for every step of it."""
 
-from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
@@ -8,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassCalibrationError
 
+from zoo.data_info import DataInfo
 from zoo.model import Network, read
 
 from ..objectives.base import Objective, has_steps
@@ -22,7 +22,7 @@ class Classes(Task):
         """Cross-entropy."""
         return [CrossEntropy()]
 
-    def metrics(self, num_classes: int, input_cfg: Mapping[str, Any]) -> dict[str, Metric]:
+    def metrics(self, num_classes: int, info: DataInfo) -> dict[str, Metric]:
         """See `Task`."""
         found: dict[str, Metric] = {
             "acc": make_accuracy(num_classes),

@@ -1,10 +1,8 @@
 """Place recognition: a class is a place, and an answer is right within a distance."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torchmetrics import Metric
 
+from zoo.data_info import DataInfo
 from zoo.model import Network
 
 from ..metrics.place_recall import PlaceRecall
@@ -19,23 +17,23 @@ class Places(Classes):
     Recall@1 with a tolerance of 0 is the accuracy.
     """
 
-    def check(self, model: Network, input_cfg: Mapping[str, Any]) -> None:
+    def check(self, model: Network, info: DataInfo) -> None:
         """Refuse data without places.
 
         Raises:
             ValueError: If the data have no positions.
         """
-        if "positions" not in input_cfg:
+        if info.positions is None:
             raise ValueError(
                 "Places: expected data with the positions of places, found none. Use PlacesDataModule, or a module for "
                 "classes."
             )
 
-    def metrics(self, num_classes: int, input_cfg: Mapping[str, Any]) -> dict[str, Metric]:
+    def metrics(self, num_classes: int, info: DataInfo) -> dict[str, Metric]:
         """See `Task`; recall@N for every N below the number of places."""
         recall = {
-            f"recall_at_{top}": PlaceRecall(top, input_cfg["positions"], input_cfg["tolerance"])
+            f"recall_at_{top}": PlaceRecall(top, info.positions or [], info.tolerance)
             for top in TOP
             if top < num_classes
         }
-        return super().metrics(num_classes, input_cfg) | recall
+        return super().metrics(num_classes, info) | recall

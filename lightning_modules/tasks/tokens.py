@@ -1,11 +1,11 @@
 """Language modelling: every step of a text is an answer, the token that follows."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric
 
+from zoo.data_info import DataInfo
 from zoo.model import Network
 from zoo.models.spikegpt import check_sampling
 
@@ -37,7 +37,7 @@ class Tokens(Task):
         self.num_tokens, self.temperature, self.top_k = num_tokens, temperature, top_k
         self.sampling_seed = sampling_seed
 
-    def check(self, model: Network, input_cfg: Mapping[str, Any]) -> None:
+    def check(self, model: Network, info: DataInfo) -> None:
         """Refuse a network that writes no text.
 
         Raises:
@@ -53,11 +53,11 @@ class Tokens(Task):
         """Cross-entropy with the next token."""
         return [NextToken()]
 
-    def metrics(self, num_classes: int, input_cfg: Mapping[str, Any]) -> dict[str, Metric]:
+    def metrics(self, num_classes: int, info: DataInfo) -> dict[str, Metric]:
         """See `Task`."""
         found: dict[str, Metric] = {"acc": make_accuracy(num_classes), "bits": Bits()}
-        if sizes := input_cfg.get("token_bytes"):
-            found["bits_per_byte"] = Bits(sizes)
+        if info.token_bytes:
+            found["bits_per_byte"] = Bits(info.token_bytes)
         return found
 
     def predict(self, model: Network, x: Tensor, target: Tensor | None, batch_idx: int) -> Tensor:

@@ -61,6 +61,8 @@ def test_fractions(value):
 
 def test_input_cfg_speaks_timm():
     assert Toy().input_cfg == {
+        "num_classes": 4,
+        "in_chans": 2,
         "input_size": (2, 8, 8),
         "mean": (0.5, 0.25),
         "std": (0.5, 0.125),

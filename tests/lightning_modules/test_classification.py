@@ -114,7 +114,9 @@ def test_two_terms_of_one_kind_have_two_names(data_args, adam):
 
 @pytest.mark.parametrize(("classes", "shown"), [(3, False), (6, True)])
 def test_top5_only_where_it_means_something(data_args, adam, classes, shown):
-    module = make(data_args | {"num_classes": classes}, adam)
+    cfg = data_args["input_cfg"] | {"num_classes": classes}
+    module = make({"input_cfg": cfg}, adam)
+    assert module.num_classes == classes
     assert ("acc_top5" in module.val_metrics.keys(keep_base=True)) is shown
 
 

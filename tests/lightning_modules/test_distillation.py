@@ -175,7 +175,7 @@ def test_a_spiking_teacher(blobs, data_args, adam, trainer, tmp_path):
 
 def test_class_counts_differ(teacher, blobs, data_args, adam):
     with pytest.raises(ValueError, match="expected 5 classes, as the data have, found 3"):
-        make(teacher, data_args | {"num_classes": 5}, adam)
+        make(teacher, {"input_cfg": data_args["input_cfg"] | {"num_classes": 5}}, adam)
 
 
 def test_stage_out_of_range_lists_the_stages(teacher, data_args, adam):

@@ -10,6 +10,7 @@ from lightning_modules import ClassificationModule, DistillationModule
 from lightning_modules.module import ClassifierModule
 from lightning_modules.networks import make_network
 from lightning_modules.objectives import BKD, CrossEntropy, FeatureMSE, LogitKD, PerStep
+from zoo.data_info import DataInfo
 from zoo.neurons import LIF
 
 
@@ -54,7 +55,8 @@ def test_eventprop_is_not_mixed_with_surrogates(trains_args, adam):
         def read_teacher(self, x):
             return None
 
-    model = make_network("eventprop_mlp_tiny", {"dt": 2.0}, False, **trains_args)
+    info = DataInfo.from_dict(trains_args["input_cfg"])
+    model = make_network("eventprop_mlp_tiny", {"dt": 2.0}, False, 3, 5, info)
     Module(model, [CrossEntropy()], adam, 0.0)
     model.layers.append(LIF())
     with pytest.raises(ValueError, match="cannot be mixed"):

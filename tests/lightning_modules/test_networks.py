@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import zoo
 from lightning_modules import ClassificationModule, DistillationModule
 from lightning_modules.networks import make_network
+from zoo.data_info import DataInfo
 from zoo.model import read
 
 QUIET = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*Loading `train_dataloader`")
@@ -91,7 +92,8 @@ def test_a_student_made_by_hand_trains(data_args, adam):
 )
 def test_what_it_refuses(changes, message, data_args):
     own = zoo.create_model("spiking_vgg_tiny", num_classes=3, in_chans=1)
-    options = {"model_args": None, "pretrained": False, **data_args, **changes}
+    info = DataInfo.from_dict(data_args["input_cfg"])
+    options = {"model_args": None, "pretrained": False, "num_classes": 3, "in_chans": 1, "info": info, **changes}
     with pytest.raises(ValueError, match=message):
         make_network(own, **options)
 
@@ -114,3 +116,18 @@ def test_a_teacher_may_read_every_frame(data_args, adam, blobs):
         DistillationModule(teacher=spiking, teacher_frames="per_step", **student)
     with pytest.raises(ValueError, match="Unknown choice of frames 'first'"):
         DistillationModule(teacher=teacher, teacher_frames="first", **student)
+
+
+def test_classes_and_channels_are_those_of_the_data(data_args, adam):
+    module = ClassificationModule("spiking_vgg_tiny", adam, input_cfg=data_args["input_cfg"])
+    assert (module.model.num_classes, module.model.in_chans) == (3, 1)
+    for changes in ({"num_classes": 5}, {"in_chans": 2}):
+        with pytest.raises(ValueError, match="expected .*, as the data have, found"):
+            ClassificationModule("spiking_vgg_tiny", adam, **data_args | changes)
+
+
+def test_a_model_carries_nothing_from_the_data_to_the_metrics(data_args, adam):
+    cfg = data_args["input_cfg"] | {"positions": [[0.0], [1.0], [2.0]], "tolerance": 1.0}
+    module = ClassificationModule("spiking_vgg_tiny", adam, input_cfg=cfg)
+    assert "recall_at_1" in module.val_metrics.keys(keep_base=True)
+    assert not {"positions", "tolerance", "sequence_ndim"} & module.model.pretrained_cfg.keys()

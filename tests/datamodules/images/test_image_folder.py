@@ -36,6 +36,8 @@ def test_constants_come_from_the_data(tmp_path):
     data = ImageFolderDataModule(str(write(tmp_path)), image_size=24, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     assert (data.num_classes, data.in_chans) == (3, 3)  # known before setup: the model is built from them
     assert data.input_cfg == {
+        "num_classes": 3,
+        "in_chans": 3,
         "input_size": (3, 24, 24),
         "mean": (0.1, 0.2, 0.3),
         "std": (0.4, 0.5, 0.6),
