@@ -1,7 +1,9 @@
 """Spiking neurons and their surrogate gradients; one neuron, one file."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from inspect import signature
+from pkgutil import iter_modules
 from typing import Any
 
 from ..errors import by_name, check_arguments
@@ -59,21 +61,19 @@ __all__ = [
     "stateful_layers",
 ]
 
-NEURONS: dict[str, type[Neuron]] = {
-    "if": IF,
-    "unit_if": UnitIF,
-    "lif": LIF,
-    "plif": PLIF,
-    "leaky": Leaky,
-    "cuba": CuBa,
-    "unit_lif": UnitLIF,
-    "adlif": AdLIF,
-    "recurrent_lif": RecurrentLIF,
-    "radlif": RadLIF,
-    "integer": Integer,
-}
+NEURONS: dict[str, type[Neuron]] = {}
+"""The neurons by `spec_name`, found by scanning the folder."""
 
-ACTIVATIONS: dict[str, type[Activation]] = {"relu": ReLU, "qcfs": QCFS}
+ACTIVATIONS: dict[str, type[Activation]] = {}
+"""The activations that stand in place of neurons in an ANN twin, likewise."""
+
+for _file in iter_modules(__path__):
+    for _class in vars(import_module(f"{__name__}.{_file.name}")).values():
+        if isinstance(_class, type) and vars(_class).get("spec_name"):
+            if issubclass(_class, Neuron):
+                NEURONS[_class.spec_name] = _class
+            elif issubclass(_class, Activation):
+                ACTIVATIONS[_class.spec_name] = _class
 
 NeuronSpec = str | Mapping[str, Any]
 """A neuron in JSON, so that `config.json` can rebuild it: a name, or {"name": ..., numbers}.

@@ -38,6 +38,8 @@ class ReLU(Activation):
         [0.0, 2.0]
     """
 
+    spec_name = "relu"
+
     def activate(self, x: Tensor) -> Tensor:
         """See the class."""
         return F.relu(x)
@@ -67,6 +69,8 @@ class QCFS(Activation):
         Bu et al., Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency Spiking Neural Networks, ICLR
         2022, arXiv:2303.04347. The paper starts at 8; behind a norm, whose outputs have variance 1, 2 is enough.
     """
+
+    spec_name = "qcfs"
 
     def __init__(self, levels: int = 4, step: float = 2.0) -> None:
         super().__init__()

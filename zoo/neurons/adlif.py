@@ -53,6 +53,8 @@ class AdLIF(Neuron):
         draws U_0, W_0 and S_0 at random, also when it tests. Here they are zero.
     """
 
+    spec_name = "adlif"
+
     bounds: ClassVar = {"alpha": ALPHA, "beta": BETA, "a": A, "b": B}
 
     def __init__(

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -20,6 +20,9 @@ class Stateful(nn.Module, ABC):
     The state lives inside `forward`: it starts anew in every call, is never in the `state_dict`, and there is nothing
     to reset between batches. `carry_state` makes it last from call to call, for a block of code.
     """
+
+    spec_name: ClassVar[str] = ""
+    """The name in a `NeuronSpec`; empty for a base class, and for a layer that is not chosen by name."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -39,6 +39,8 @@ class CuBa(LeakyNeuron):
         the step before.
     """
 
+    spec_name = "cuba"
+
     def __init__(self, tau_s: float = 2.0, tau_m: float = 2.0, **neuron: Any) -> None:
         super().__init__(**neuron)
         for name, tau in (("tau_s", tau_s), ("tau_m", tau_m)):

@@ -47,6 +47,8 @@ class Integer(Neuron):
         (SpikeYOLO), arXiv:2407.20708, at T = 1. Halves are rounded to even, as the released code does.
     """
 
+    spec_name = "integer"
+
     def __init__(self, levels: int = 4, v_threshold: float = 1.0) -> None:
         super().__init__(v_threshold, v_reset=None)
         if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:

@@ -34,6 +34,8 @@ class IF(LeakyNeuron):
         arXiv:2202.01440.
     """
 
+    spec_name = "if"
+
     def __init__(
         self,
         v_threshold: float = 1.0,

@@ -51,6 +51,8 @@ class Leaky(LeakyNeuron):
         threshold, below 0 of which a neuron would fire at negative potentials.
     """
 
+    spec_name = "leaky"
+
     def __init__(
         self,
         leak: float = 1.0,

@@ -27,6 +27,8 @@ class LIF(LeakyNeuron):
         [0.0, 1.0, 0.0]
     """
 
+    spec_name = "lif"
+
     def __init__(self, tau: float = 2.0, decay_input: bool = True, **neuron: Any) -> None:
         super().__init__(**neuron)
         if not tau >= 1:

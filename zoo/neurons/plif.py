@@ -26,6 +26,8 @@ class PLIF(LeakyNeuron):
         ValueError: If tau <= 1, which no w can represent.
     """
 
+    spec_name = "plif"
+
     def __init__(self, tau: float = 2.0, decay_input: bool = True, **neuron: Any) -> None:
         super().__init__(**neuron)
         if tau <= 1:

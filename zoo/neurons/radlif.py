@@ -30,6 +30,8 @@ class RadLIF(AdLIF):
         Bittar and Garner 2022, Frontiers in Neuroscience 16:865897.
     """
 
+    spec_name = "radlif"
+
     def __init__(
         self,
         num_features: int | None = None,

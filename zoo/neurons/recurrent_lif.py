@@ -85,6 +85,8 @@ class RecurrentLIF(LIF):
         V as in RLIF of Bittar and Garner 2022, Frontiers in Neuroscience 16:865897.
     """
 
+    spec_name = "recurrent_lif"
+
     def __init__(self, num_features: int | None = None, self_connections: bool = False, **lif: Any) -> None:
         super().__init__(**lif)
         self.num_features = check_num_features(num_features)

@@ -42,6 +42,8 @@ class UnitIF(Neuron):
         [[[1.0, 0.0]], [[1.0, 1.0]], [[1.0, 0.0]], [[1.0, 1.0]]]
     """
 
+    spec_name = "unit_if"
+
     threshold: Tensor
     shift: Tensor
     v_init: Tensor

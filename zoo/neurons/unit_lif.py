@@ -40,6 +40,8 @@ class UnitLIF(Neuron):
         The LIF of Bittar and Garner 2022, Frontiers in Neuroscience 16:865897.
     """
 
+    spec_name = "unit_lif"
+
     bounds: ClassVar = {"alpha": ALPHA}
 
     def __init__(
