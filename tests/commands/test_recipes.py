@@ -23,5 +23,5 @@ def test_a_file_of_something_else(tmp_path, text, words):
 
 
 def test_the_closest_name():
-    assert missing_recipe("configs/digits/lader.yaml").endswith("digits/spiking_vgg_ladder.yaml.")
+    assert missing_recipe("configs/digits/spiking_vgg_lader.yaml").endswith("digits/spiking_vgg_ladder.yaml.")
     assert missing_recipe("x").endswith("digits/sew_resnet_ce.yaml.")

@@ -39,8 +39,9 @@ def test_a_run_is_complete(tmp_path, capsys):
     assert (run / "plots/learning_curves.png").exists()
     assert list((run / "logs/fit_0").glob("events.out.tfevents.*"))
     assert (run / "logs/fit_0/metrics.csv").exists()
-    recorded = (run / "config.yaml").read_text()
-    assert "num_classes" not in recorded  # linked from the data, never said twice
+    recorded = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]
+    assert recorded["num_classes"] is recorded["in_chans"] is None  # of the data, by their link, never said twice
+    assert "input_cfg" not in recorded
 
     assert "Epoch 1/1" in capsys.readouterr().out
 

@@ -36,8 +36,8 @@ def test_bad_input(changes, words, fails, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "recipe", "words"),
     [
-        ("fit", "configs/digits/lader.yaml", "the closest is configs/digits/spiking_vgg_ladder.yaml"),
-        ("ladder", "digits/lader.yml", "the closest is configs/digits/spiking_vgg_ladder.yaml"),
+        ("fit", "configs/digits/spiking_vgg_lader.yaml", "the closest is configs/digits/spiking_vgg_ladder.yaml"),
+        ("ladder", "digits/spiking_vgg_lader.yml", "the closest is configs/digits/spiking_vgg_ladder.yaml"),
         ("fit", "configs", "one is configs/digits/sew_resnet_ce.yaml"),
     ],
 )
