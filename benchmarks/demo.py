@@ -81,7 +81,7 @@ def summary(times: dict[str, float]) -> Table:
         results = read_results(ROOT / model)
         cost = results.measurement
         table.add_row(
-            model,
+            model.replace("sew_resnet", "student"),  # the table is 80 columns wide
             f"{results.accuracy:.2%}",
             f"{cost['parameters'] / 1e3:.0f} k",
             "-" if cost["firing_rate"] is None else f"{cost['firing_rate']:.3f}",

@@ -33,7 +33,7 @@ def test_the_main_job(demo, tmp_path):
         path.parent.name: json.loads(path.read_text())["metrics"]["acc"]
         for path in (tmp_path / "runs/demo").glob("*/results.json")
     }
-    assert accuracy["teacher"] >= 0.985
+    assert accuracy["teacher"] >= 0.965
     assert accuracy["sew_resnet_bkd"] >= 0.975
     assert {"sew_resnet_ce", "finetuned"} < set(accuracy)
     assert len(list((tmp_path / "runs/demo/sew_resnet_bkd/plots").glob("*.png"))) == 5
