@@ -8,7 +8,10 @@ from importlib import import_module
 
 COMMANDS = {
     "train and measure": {
-        "fit": ("commands.fit:fit", "Train, distil or fine-tune: fit --config configs/digits/sew_resnet_bkd.yaml"),
+        "fit": (
+            "commands.fit:fit",
+            "Train, distil or fine-tune by a recipe: --config configs/digits/sew_resnet_bkd.yaml, for example.",
+        ),
         "validate": ("commands.fit:validate", "Measure on the validation split."),
         "test": ("commands.fit:test", "Measure accuracy, firing rates and energy on the test split; draw the plots."),
         "predict": (

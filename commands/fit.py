@@ -12,7 +12,7 @@ from .recipes import missing_recipe
 
 
 def fit(*options: str) -> None:
-    """Train, distil or fine-tune: fit --config configs/digits/sew_resnet_bkd.yaml"""  # noqa: D415
+    """Train, distil or fine-tune by a recipe: --config configs/digits/sew_resnet_bkd.yaml, for example."""
     run_words("fit", options)
 
 

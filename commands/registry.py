@@ -32,7 +32,8 @@ def list_(filter: str = "*", pretrained: bool = False, markdown: bool = False, r
 def architectures(filter: str = "*") -> list[str]:
     """What `zoo.list_models` returns, without the import of torch: timm registers the names when it is imported.
 
-    The names are those of the functions marked `@register_model` in zoo/models.
+    The names are those of the functions marked `@register_model` in zoo/models. The group "snnzoo" is that of
+    `zoo.extensions`, which imports timm.
     """
     if entry_points(group="snnzoo"):  # users' packages register students of their own
         import zoo
@@ -41,9 +42,10 @@ def architectures(filter: str = "*") -> list[str]:
     found: list[str] = []
     for file in MODELS.glob("*.py"):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            marks = node.decorator_list if isinstance(node, ast.FunctionDef) else []
-            if any(isinstance(mark, ast.Name) and mark.id == "register_model" for mark in marks):
-                found.append(node.name)  # type: ignore[attr-defined]
+            if isinstance(node, ast.FunctionDef) and any(
+                isinstance(mark, ast.Name) and mark.id == "register_model" for mark in node.decorator_list
+            ):
+                found.append(node.name)
     return sorted(name for name in found if fnmatchcase(name, filter))
 
 
