@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv installs in seconds (files are hard links from its cache). If it is missing, pip puts it beside the environment.
 UV = $(shell command -v uv || echo $(VENV)-uv/bin/uv)
-.PHONY: help install demo wiring test test-slow test-network lint format clean
+.PHONY: help install demo index wiring test test-slow test-network lint format clean
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -20,6 +20,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: install  ## The main job on handwritten digits, in a few minutes; see runs/demo
 	$(BIN)/python benchmarks/demo.py
+
+index: install  ## Write the index of students, from which `snnzoo info` answers
+	$(BIN)/python -m zoo.registry.facts
 
 wiring: install  ## Redraw the tiny students for the test of `snnzoo draw`
 	$(BIN)/snnzoo draw '*tiny' --output tests/zoo/data/wiring.md

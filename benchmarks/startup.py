@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py [--runs 5]
 
-The goals hold for an idle machine. `info` builds a network, so it imports torch and timm.
+The goals hold for an idle machine.
 """
 
 import argparse

@@ -1,11 +1,14 @@
 """`snnzoo list`, `info`, `pull`, `publish` and `verify`: students, and their published checkpoints."""
 
 import ast
-from fnmatch import fnmatchcase
+import json
+import os
+from fnmatch import fnmatch, fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
-MODELS = Path(__file__).parents[1] / "zoo/models"
+ZOO = Path(__file__).parents[1] / "zoo"
 
 
 def list_(filter: str = "*", pretrained: bool = False, markdown: bool = False, registry: str | None = None) -> None:
@@ -21,16 +24,12 @@ def list_(filter: str = "*", pretrained: bool = False, markdown: bool = False, r
         from zoo.registry.catalogue import catalogue
 
         print(catalogue(architectures(filter), registry))
-    elif pretrained:
-        import zoo
-
-        print(*zoo.list_models(filter, pretrained=True, registry=registry), sep="\n")
     else:
-        print(*architectures(filter), sep="\n")
+        print(*(checkpoints(filter, registry) if pretrained else architectures(filter)), sep="\n")
 
 
 def architectures(filter: str = "*") -> list[str]:
-    """What `zoo.list_models` returns, without the import of torch: timm registers the names when it is imported.
+    """What `zoo.list_models` returns, without importing torch: timm registers the names when it is imported.
 
     The names are those of the functions marked `@register_model` in zoo/models. The group "snnzoo" is that of
     `zoo.extensions`, which imports timm.
@@ -40,13 +39,25 @@ def architectures(filter: str = "*") -> list[str]:
 
         return zoo.list_models(filter)
     found: list[str] = []
-    for file in MODELS.glob("*.py"):
+    for file in (ZOO / "models").glob("*.py"):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and any(
                 isinstance(mark, ast.Name) and mark.id == "register_model" for mark in node.decorator_list
             ):
                 found.append(node.name)
     return sorted(name for name in found if fnmatchcase(name, filter))
+
+
+def checkpoints(filter: str = "*", registry: str | None = None) -> list[str]:
+    """What `zoo.list_models(pretrained=True)` returns, without importing torch."""
+    asked = registry or os.environ.get("SNNZOO_REGISTRY")
+    if asked and not Path(asked).is_dir():  # an error, raised there
+        import zoo
+
+        return zoo.list_models(filter, pretrained=True, registry=registry)
+    roots = ([] if registry else [ZOO / "pretrained"]) + ([Path(asked)] if asked else [])
+    names = {path.name for root in roots for path in root.glob("[!._]*.*") if path.is_dir()}
+    return sorted(name for name in names if fnmatch(name, filter))
 
 
 def info(name: str, registry: str | None = None) -> None:
@@ -59,32 +70,26 @@ def info(name: str, registry: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    import zoo
-    from zoo.registry.sources import locate
-
-    model = locate(name, registry).model()
-    cfg = model.pretrained_cfg
-    architecture = str(cfg["architecture"])
-    table = Table("stage", "channels", "1/size", title=f"{name}: {type(model).__name__}")
-    for feature in model.feature_info:
-        table.add_row(feature["module"], str(feature["num_chs"]), str(feature["reduction"]))
+    index = json.loads((ZOO / "registry/students.json").read_text(encoding="utf-8"))
+    facts = index.get(name) or facts_of_model(name, registry)
+    table = Table("stage", "channels", "1/size", title=f"{name}: {facts.pop('class')}")
+    for stage in facts.pop("stages"):
+        table.add_row(*map(str, stage))
     console = Console()
     console.print(table)
-    facts = {
-        "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-        "steps T": zoo.describe(model)["model_args"].get("num_steps", 1),
-        "classes K": model.num_classes,
-        "input C, H, W": tuple(cfg["input_size"]),
-        "smallest input": cfg.get("min_input_size"),
-        "neuron": next((str(neuron) for neuron in zoo.spiking_neurons(model).values()), "none: not a spiking network"),
-        "licence": cfg.get("license"),
-        "paper": cfg.get("paper_ids"),
-        "checkpoints": ", ".join(zoo.list_models(f"{architecture}.*", pretrained=True, registry=registry)) or "none",
-    }
-    for key, value in facts.items():
-        if value is None:
-            continue
-        console.print(f"{key:>16}  {value}", highlight=False, soft_wrap=True)
+    found = checkpoints(f"{facts.pop('architecture')}.*", registry)
+    for key, value in (facts | {"checkpoints": ", ".join(found) or "none"}).items():
+        if value is not None:
+            shown = f"{value:,}" if key == "parameters" else tuple(value) if isinstance(value, list) else value
+            console.print(f"{key:>16}  {shown}", highlight=False, soft_wrap=True)
+
+
+def facts_of_model(name: str, registry: str | None) -> dict[str, Any]:
+    """The facts about what the index does not hold: a checkpoint, a run, a model of timm or of a user's package."""
+    from zoo.registry.facts import facts
+    from zoo.registry.sources import locate
+
+    return facts(locate(name, registry).model())
 
 
 def pull(name: str, registry: str | None = None, dest: str | None = None) -> None:

@@ -1,8 +1,12 @@
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 import zoo
 from cli import main
-from commands.registry import architectures
+from commands.registry import architectures, checkpoints
 
 
 @pytest.mark.parametrize("pattern", ["*", "sew_*", "*tiny", "SEW_*", "nothing"])
@@ -15,6 +19,32 @@ def test_list(registry, capsys):
     assert capsys.readouterr().out.split() == ["sew_resnet18"]
     main(["list", "--pretrained", "--registry", registry])
     assert capsys.readouterr().out.split() == ["spiking_vgg_tiny.noise"]
+
+
+def test_checkpoints_are_those_of_the_zoo(registry, monkeypatch):
+    for pattern in ("*", "spiking_*", "nothing"):
+        assert checkpoints(pattern) == zoo.list_models(pattern, pretrained=True)
+        assert checkpoints(pattern, registry) == zoo.list_models(pattern, pretrained=True, registry=registry)
+    monkeypatch.setenv("SNNZOO_REGISTRY", registry)
+    assert checkpoints() == zoo.list_models(pretrained=True)
+    with pytest.raises(zoo.RegistryError, match="no registry directory /no"):
+        checkpoints("*", "/no")
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--pretrained"], ["info", "sew_resnet18"], ["--help"]])
+def test_an_answer_without_importing_torch(words):
+    code = f"import sys; from cli import main; main({words}); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "AssertionError" not in done.stderr
+    assert done.stdout
+
+
+def test_info_says_the_same_from_the_index_and_from_the_model(capsys, monkeypatch):
+    main(["info", "spikformer_tiny"])
+    shown = capsys.readouterr().out
+    monkeypatch.setattr("commands.registry.json", SimpleNamespace(loads=lambda text: {}))
+    main(["info", "spikformer_tiny"])
+    assert capsys.readouterr().out == shown
 
 
 def test_info(registry, capsys):
