@@ -1,19 +1,37 @@
-"""Base of the spiking ResNets: stages `layer1`, `layer2`, ... of blocks behind a stem."""
+"""What the spiking ResNets share: stages `layer1`, `layer2`, ... of blocks behind a stem, and parts of blocks."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
 from ..model import SpikingModel
+from ..neurons import NeuronSpec, make_neuron
+
+
+def conv3x3(in_chans: int, out_chans: int, stride: int = 1) -> nn.Conv2d:
+    """The 3x3 convolution without bias that blocks are made of."""
+    return nn.Conv2d(in_chans, out_chans, 3, stride, padding=1, bias=False)
+
+
+def projection(in_chans: int, out_chans: int, stride: int) -> nn.Sequential:
+    """1x1 convolution and norm of a shortcut where the shape changes; empty elsewhere."""
+    if stride == 1 and in_chans == out_chans:
+        return nn.Sequential()
+    return nn.Sequential(nn.Conv2d(in_chans, out_chans, 1, stride, bias=False), nn.BatchNorm2d(out_chans))
 
 
 class ResNet(SpikingModel):
     """A ResNet, whose features are the output of the stem and of every stage. Contract and errors: `SpikingModel`.
 
-    An architecture gives `stem`, names its output in `feature_info`, and calls `add_stages`.
+    An architecture has `conv1`, `bn1` and `act1`, or a `stem` of its own, names the output in `feature_info`, and calls
+    `add_stages` and `add_head`.
     """
+
+    conv1: nn.Module
+    bn1: nn.Module
+    act1: nn.Module
 
     def add_stages(
         self,
@@ -56,9 +74,16 @@ class ResNet(SpikingModel):
             self.feature_info.append({"num_chs": chans, "reduction": reduction, "module": name})
         return chans
 
-    @abstractmethod
+    def add_head(self, chans: int) -> None:
+        """Add dropout and classifier, and set the initial weights of all convolutions."""
+        self.num_features = chans
+        self.head_drop = SequenceDropout(self.drop_rate)
+        self.fc = make_classifier(chans, self.num_classes)
+        init_convolutions(self)
+
     def stem(self, x: Tensor) -> Tensor:
         """The encoder: the first feature, of a sequence [T, N, C, H, W]; its convolution is applied to a still once."""
+        return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
 
     def enter_stages(self, x: Tensor) -> Tensor:
         """What the first stage reads, of the first feature: the same by default."""
@@ -77,3 +102,20 @@ class ResNet(SpikingModel):
         """Parameters grouped by depth."""
         blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
         return {"stem": r"^(?:conv1|bn1|act1)\b", "blocks": blocks, "head": r"^(?:act|hidden)\b"}
+
+
+class PotentialResNet(ResNet):
+    """A ResNet whose features are potentials: every block begins with a neuron, and the head does too."""
+
+    def add_head_neuron(self, chans: int, neuron: NeuronSpec) -> None:
+        """Add the neuron `act` and what follows it; see `add_head`."""
+        self.act = make_neuron(neuron, chans)
+        self.add_head(chans)
+
+    def stem(self, x: Tensor) -> Tensor:
+        """The encoder, which has no neuron: the first block's reads it."""
+        return self.repeat_still(over_time(x, self.conv1, self.bn1))
+
+    def pool_features(self, x: Tensor) -> Tensor:
+        """Average over the map of the last neuron's spikes."""
+        return self.act(x).mean((-2, -1))

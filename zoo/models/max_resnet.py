@@ -13,17 +13,12 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from ..layers.attention import LIF_OF_SPIKFORMER
-from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
+from ..layers.stateless import over_time
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
-from ._resnet import ResNet
+from ._resnet import PotentialResNet, conv3x3, projection
 
 __all__ = ["MaxResNet"]
-
-
-def conv3x3(in_chans: int, out_chans: int) -> nn.Conv2d:
-    """Every 3x3 convolution is of stride 1."""
-    return nn.Conv2d(in_chans, out_chans, 3, padding=1, bias=False)
 
 
 class Block(nn.Module):
@@ -36,10 +31,7 @@ class Block(nn.Module):
         self.pool = nn.MaxPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()
         self.act2 = make_neuron(neuron, width)
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
-        self.downsample = nn.Sequential()
-        if stride > 1 or in_chans != width:
-            self.downsample.append(nn.Conv2d(in_chans, width, 1, stride, bias=False))
-            self.downsample.append(nn.BatchNorm2d(width))
+        self.downsample = projection(in_chans, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """A(x) + shortcut(x)."""
@@ -48,7 +40,7 @@ class Block(nn.Module):
         return y + over_time(x, self.downsample)
 
 
-class MaxResNet(ResNet):
+class MaxResNet(PotentialResNet):
     """A Max-ResNet of any depth and width. Contract and errors: `SpikingModel`.
 
     The features are potentials. The first block of every stage but the first halves the sides.
@@ -81,19 +73,7 @@ class MaxResNet(ResNet):
         self.conv1, self.bn1 = conv3x3(in_chans, stem_width), nn.BatchNorm2d(stem_width)
         self.feature_info = [{"num_chs": stem_width, "reduction": 1, "module": "bn1"}]
         chans = self.add_stages(layers, widths, partial(Block, neuron=neuron), stem_width)
-        self.num_features = chans
-        self.act = make_neuron(neuron, chans)
-        self.head_drop = SequenceDropout(drop_rate)
-        self.fc = make_classifier(chans, num_classes)
-        init_convolutions(self)
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which has no neuron: the first block's reads it."""
-        return self.repeat_still(over_time(x, self.conv1, self.bn1))
-
-    def pool_features(self, x: Tensor) -> Tensor:
-        """Average over the map of the last neuron's spikes."""
-        return self.act(x).mean((-2, -1))
+        self.add_head_neuron(chans, neuron)
 
 
 ORIGIN = Origin(

@@ -15,10 +15,10 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
+from ..layers.stateless import over_time
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
-from ._resnet import ResNet
+from ._resnet import PotentialResNet, conv3x3
 
 __all__ = ["MSResNet"]
 
@@ -45,7 +45,7 @@ def make_stem(stem: str, in_chans: int, width: int) -> nn.Module:
     if stem == "imagenet":
         return nn.Conv2d(in_chans, width, 7, 2, padding=3, bias=False)
     if stem == "small":
-        return nn.Conv2d(in_chans, width, 3, padding=1, bias=False)
+        return conv3x3(in_chans, width)
     return nn.Sequential(
         nn.Conv2d(in_chans, width, 3, 2, padding=1),
         nn.Conv2d(width, width, 3, padding=1),
@@ -73,11 +73,11 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.act1 = make_neuron(neuron, in_chans)
-        self.conv1 = nn.Conv2d(in_chans, width, 3, stride, padding=1, bias=False)
+        self.conv1 = conv3x3(in_chans, width, stride)
         self.act2 = make_neuron(neuron, width)
         threshold = float(self.act2.v_threshold)
         self.bn1 = make_norm(width, threshold)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = conv3x3(width, width)
         self.bn2 = make_norm(width, 0.0 if zero_init_last else threshold)
         self.downsample = (
             Shortcut(in_chans, width, stride, shortcut, threshold)
@@ -92,7 +92,7 @@ class Block(nn.Module):
         return y + over_time(x, self.downsample)
 
 
-class MSResNet(ResNet):
+class MSResNet(PotentialResNet):
     """An MS-ResNet of any depth and width. Contract and errors: `SpikingModel`.
 
     The features are potentials. The first block of every stage halves the sides, that of the first stage too, in place
@@ -142,19 +142,7 @@ class MSResNet(ResNet):
 
         stride = 1 if stem == "small" else 2
         chans = self.add_stages(layers, widths, make_block, widths[0], reduction, first_stride=stride)
-        self.num_features = chans
-        self.act = make_neuron(neuron, chans)
-        self.head_drop = SequenceDropout(drop_rate)
-        self.fc = make_classifier(chans, num_classes)
-        init_convolutions(self)
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, which has no neuron: the first block's reads it."""
-        return self.repeat_still(over_time(x, self.conv1, self.bn1))
-
-    def pool_features(self, x: Tensor) -> Tensor:
-        """Average over the map of the last neuron's spikes."""
-        return self.act(x).mean((-2, -1))
+        self.add_head_neuron(chans, neuron)
 
 
 ORIGIN = Origin(

@@ -6,6 +6,7 @@ integers, not bits, and the convolution that reads it counts as multiply-accumul
 """
 
 import operator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,10 +14,10 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from ..errors import unknown
-from ..layers.stateless import SequenceDropout, init_convolutions, make_classifier, over_time
+from ..layers.stateless import over_time
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
-from ._resnet import ResNet
+from ._resnet import ResNet, conv3x3, projection
 
 __all__ = ["SEWResNet"]
 
@@ -29,20 +30,39 @@ def iand(branch: Tensor, shortcut: Tensor) -> Tensor:
 CONNECT = {"add": operator.add, "and": operator.mul, "iand": iand}  # named functions: a model can be pickled
 
 
-def conv3x3(in_chans: int, out_chans: int, stride: int = 1) -> nn.Conv2d:
-    """The 3x3 convolution without bias that every block is made of."""
-    return nn.Conv2d(in_chans, out_chans, 3, stride, padding=1, bias=False)
+class Block(nn.Module):
+    """What both blocks share: g(A(x), shortcut(x)) of x [T, N, C, H, W], where g is `connect`.
+
+    The neuron of a shortcut with a convolution is the block's, so that the keys stay timm's.
+    """
+
+    expansion: int
+    connect: Callable[[Tensor, Tensor], Tensor]
+    conv1: nn.Module
+    bn1: nn.Module
+    act1: nn.Module
+    conv2: nn.Module
+    bn2: nn.Module
+    act2: nn.Module
+
+    def add_shortcut(self, in_chans: int, out_chans: int, stride: int, neuron: NeuronSpec) -> None:
+        """Add the shortcut."""
+        self.downsample = projection(in_chans, out_chans, stride)
+        self.downsample_act = make_neuron(neuron, out_chans) if len(self.downsample) else nn.Identity()
+
+    def branch(self, x: Tensor) -> Tensor:
+        """A(x)."""
+        y = self.act1(over_time(x, self.conv1, self.bn1))
+        return self.act2(over_time(y, self.conv2, self.bn2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """g(A(x), shortcut(x))."""
+        shortcut = self.downsample_act(over_time(x, self.downsample)) if len(self.downsample) else x
+        return self.connect(self.branch(x), shortcut)
 
 
-class Shortcut(nn.Sequential):
-    """1x1 convolution and norm, where the shape changes; its neuron is the block's, so that the keys stay timm's."""
-
-    def __init__(self, in_chans: int, out_chans: int, stride: int) -> None:
-        super().__init__(nn.Conv2d(in_chans, out_chans, 1, stride, bias=False), nn.BatchNorm2d(out_chans))
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, each with norm and neuron; the result meets the shortcut: [T, N, C, H, W] -> same rank."""
+class BasicBlock(Block):
+    """Two 3x3 convolutions, each with norm and neuron."""
 
     expansion = 1
 
@@ -53,18 +73,10 @@ class BasicBlock(nn.Module):
         self.act1 = make_neuron(neuron, width)
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
         self.act2 = make_neuron(neuron, width)
-        self.downsample = Shortcut(in_chans, width, stride) if stride != 1 or in_chans != width else None
-        self.downsample_act = make_neuron(neuron, width) if self.downsample else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """g(A(x), shortcut(x))."""
-        y = self.act1(over_time(x, self.conv1, self.bn1))
-        y = self.act2(over_time(y, self.conv2, self.bn2))
-        shortcut = self.downsample_act(over_time(x, self.downsample)) if self.downsample else x
-        return self.connect(y, shortcut)
+        self.add_shortcut(in_chans, width, stride, neuron)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Block):
     """1x1, 3x3 (with the stride) and 1x1 convolutions, each with norm and neuron, as `BasicBlock`."""
 
     expansion = 4
@@ -79,16 +91,11 @@ class Bottleneck(nn.Module):
         self.act2 = make_neuron(neuron, width)
         self.conv3, self.bn3 = nn.Conv2d(width, out_chans, 1, bias=False), nn.BatchNorm2d(out_chans)
         self.act3 = make_neuron(neuron, out_chans)
-        self.downsample = Shortcut(in_chans, out_chans, stride) if stride != 1 or in_chans != out_chans else None
-        self.downsample_act = make_neuron(neuron, out_chans) if self.downsample else nn.Identity()
+        self.add_shortcut(in_chans, out_chans, stride, neuron)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """g(A(x), shortcut(x))."""
-        y = self.act1(over_time(x, self.conv1, self.bn1))
-        y = self.act2(over_time(y, self.conv2, self.bn2))
-        y = self.act3(over_time(y, self.conv3, self.bn3))
-        shortcut = self.downsample_act(over_time(x, self.downsample)) if self.downsample else x
-        return self.connect(y, shortcut)
+    def branch(self, x: Tensor) -> Tensor:
+        """A(x)."""
+        return self.act3(over_time(super().branch(x), self.conv3, self.bn3))
 
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -143,14 +150,7 @@ class SEWResNet(ResNet):
         reduction = stride * (2 if pool else 1)
         expansion = BLOCKS[block].expansion
         chans = self.add_stages(layers, widths, make_block, widths[0], reduction, expansion=expansion)
-        self.num_features = chans
-        self.head_drop = SequenceDropout(drop_rate)
-        self.fc = make_classifier(chans, num_classes)
-        init_convolutions(self)
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution is applied to a still image once."""
-        return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
+        self.add_head(chans)
 
     def enter_stages(self, x: Tensor) -> Tensor:
         """The stem's max-pool, if it has one."""

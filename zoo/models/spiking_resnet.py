@@ -11,19 +11,14 @@ from typing import Any
 from timm.models import register_model
 from torch import Tensor, nn
 
-from ..layers.stateless import LinearNeuron, SequenceDropout, init_convolutions, make_classifier, over_time
+from ..layers.stateless import LinearNeuron, over_time
 from ..neurons import NeuronSpec, make_neuron
 from ._builder import Origin, create, images, make_default_cfgs
-from ._resnet import ResNet
+from ._resnet import ResNet, conv3x3, projection
 
 __all__ = ["SpikingResNet"]
 
 NEURON = {"name": "lif", "tau": 2.0, "decay_input": False, "detach_reset": False, "surrogate": "triangle"}
-
-
-def conv3x3(in_chans: int, out_chans: int, stride: int = 1) -> nn.Conv2d:
-    """The 3x3 convolution without bias that every block is made of."""
-    return nn.Conv2d(in_chans, out_chans, 3, stride, padding=1, bias=False)
 
 
 class Block(nn.Module):
@@ -34,10 +29,7 @@ class Block(nn.Module):
         self.conv1, self.bn1 = conv3x3(in_chans, width, stride), nn.BatchNorm2d(width)
         self.act1 = make_neuron(neuron, width)
         self.conv2, self.bn2 = conv3x3(width, width), nn.BatchNorm2d(width)
-        self.downsample = nn.Sequential()
-        if stride != 1 or in_chans != width:
-            self.downsample.append(nn.Conv2d(in_chans, width, 1, stride, bias=False))
-            self.downsample.append(nn.BatchNorm2d(width))
+        self.downsample = projection(in_chans, width, stride)
         self.act2 = make_neuron(neuron, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,14 +73,7 @@ class SpikingResNet(ResNet):
         self.feature_info = [{"num_chs": stem_width, "reduction": 1, "module": "act1"}]
         chans = self.add_stages(layers, widths, partial(Block, neuron=neuron), stem_width)
         self.hidden = LinearNeuron(chans, hidden, neuron)
-        self.num_features = hidden
-        self.head_drop = SequenceDropout(drop_rate)
-        self.fc = make_classifier(hidden, num_classes)
-        init_convolutions(self)
-
-    def stem(self, x: Tensor) -> Tensor:
-        """The encoder, whose convolution is applied to a still image once."""
-        return self.act1(self.repeat_still(over_time(x, self.conv1, self.bn1)))
+        self.add_head(hidden)
 
     def pool_features(self, x: Tensor) -> Tensor:
         """Average over the map, then the hidden layer."""
