@@ -260,18 +260,32 @@ class SpikingModel(SequenceModel):
         return take
 
     def sequence(self, x: Tensor) -> Tensor:
-        """The sequence that x is or makes (`to_sequence`), of the channels or spike trains that this model reads.
+        """The sequence that x is or makes (`to_sequence`), in the dtype of the weights; tokens stay integers.
 
         Raises:
-            ValueError: If it has other axes, or another number of them.
+            ValueError: If it has other axes, other channels or spike trains, or a value that is not finite; if an image
+                has pixels 0..255.
         """
-        x = to_sequence(x, self.kind)
+        x = self.in_dtype(to_sequence(x, self.kind), x.dtype == torch.uint8 and x.ndim < self.kind)
         if self.kind.counted and x.shape[2] != self.in_chans:
             raise ValueError(
                 f"This {type(self).__name__} reads {self.in_chans} {self.kind.counted}, found {x.shape[2]}, "
                 f"shape {tuple(x.shape)}. Make it with in_chans={x.shape[2]}, or choose other data."
             )
         return x
+
+    def in_dtype(self, x: Tensor, pixels: bool) -> Tensor:
+        """The sequence in the dtype of the weights; tokens must be, and stay, integers."""
+        if self.kind is SequenceKind.TOKENS:
+            if x.is_floating_point() or x.dtype == torch.bool:
+                raise ValueError(f"Tokens: expected integers, found {x.dtype}. Use x.long().")
+            return x
+        if pixels:
+            raise ValueError(
+                "Image: expected normalised floating-point values, found torch.uint8. Use (x / 255 - mean) / std of "
+                "the model's pretrained_cfg."
+            )
+        return x.to(next(self.parameters()).dtype)
 
     def repeat_still(self, current: Tensor) -> Tensor:
         """Show the encoded current [1, N, ...] of a still image for `num_steps` steps (no copy)."""

@@ -100,10 +100,28 @@ def to_sequence(x: Tensor, kind: SequenceKind = SequenceKind.IMAGES) -> Tensor:
     """A sequence of this kind: what stands still becomes one with T = 1, a sequence stays as it is.
 
     Raises:
-        ValueError: If x has another number of axes.
+        ValueError: If x has another number of axes, no step, or a value that is not finite.
     """
-    if x.ndim == kind:
-        return x
     if kind.still and x.ndim == kind - 1:
-        return x.unsqueeze(0)
-    raise ValueError(f"Expected {kind.words}, found shape {tuple(x.shape)}.")
+        x = x.unsqueeze(0)
+    if x.ndim != kind or not len(x):
+        raise ValueError(f"Expected {kind.words} with T >= 1, found shape {tuple(x.shape)}.")
+    check_finite(x)
+    return x
+
+
+def check_finite(x: Tensor) -> None:
+    """Refuse NaN and infinity, which a spiking layer would turn into silence. Nothing is checked while compiling.
+
+    Raises:
+        ValueError: If a value of x is not finite.
+    """
+    if torch.compiler.is_compiling() or x.is_meta or not x.is_floating_point():
+        return
+    finite = x.isfinite()
+    if not finite.all():
+        first = tuple((~finite).nonzero()[0].tolist())
+        raise ValueError(
+            f"Input: expected finite numbers, found {x[first].item()} at {list(first)} of shape {tuple(x.shape)}, and "
+            f"{int((~finite).sum())} such values in all. Mend the data."
+        )

@@ -450,3 +450,35 @@ def test_a_whole_student_compiles_without_a_graph_break(make, name, neuron):
     gradients = [parameter.grad for parameter in model.parameters()]
     for parameter, gradient in zip(compiled.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+@every_tiny_student
+def test_the_dtype_of_the_input_is_that_of_the_weights(name):
+    """float64, integer counts, bool and fp16 give what the same numbers give in fp32; tokens are integers only."""
+    model, x = make(name)
+    with torch.no_grad():
+        if model.kind is SequenceKind.TOKENS:
+            assert torch.equal(model(x.int()), model(x))
+            with pytest.raises(ValueError, match="expected integers, found torch.float32"):
+                model(x.float())
+            return
+        counts = x.round().clamp(0, 1)
+        for dtype in (torch.float64, torch.float16, torch.uint8, torch.int32):
+            assert torch.equal(model(counts.to(dtype)), model(counts)), dtype
+        assert torch.equal(model(counts > 0), model(counts))
+
+
+@every_student_of_frames
+def test_pixels_are_refused_as_images(name):
+    model = on_meta(name)
+    with pytest.raises(ValueError, match=r"expected normalised .* found torch.uint8. Use \(x / 255 - mean\) / std"):
+        model.sequence(torch.zeros(1, model.in_chans, 8, 8, dtype=torch.uint8))
+
+
+@every_tiny_student
+def test_nan_is_refused(name):
+    model, x = make(name)
+    if x.is_floating_point():
+        x[0, 1].view(-1)[0] = float("nan")
+        with pytest.raises(ValueError, match=r"expected finite numbers, found nan at \[0, 1"):
+            model(x)
