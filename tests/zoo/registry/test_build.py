@@ -127,7 +127,7 @@ FORGERIES = {
     ),
     "pickle": (
         lambda p, _: (p / "model.safetensors").write_bytes(pickle.dumps({"fc.bias": 1})),
-        "is not a safetensors file",
+        "expected a safetensors file, found",
     ),
     "architecture": (
         lambda p, edit: edit.json(p / "config.json", architecture="sew_resnet_tini"),

@@ -60,7 +60,7 @@ def test_unknown_names(library):
     for name in ("../registry", "/etc", "..", ".", ""):
         with pytest.raises(zoo.RegistryError, match=r"Unknown checkpoint|is no published checkpoint"):
             zoo.pull(name, registry=library)
-    with pytest.raises(zoo.RegistryError, match="There is no checkpoint directory /nowhere"):
+    with pytest.raises(zoo.RegistryError, match="/nowhere: expected a checkpoint directory, found none"):
         zoo.create_model("local-dir:/nowhere")
 
 
