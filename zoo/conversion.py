@@ -72,7 +72,7 @@ class ConversionSettings:
             if name is not None and name not in accepted:
                 raise ValueError(unknown(what, str(name), accepted))
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps: expected a number of time steps T, an integer >= 1, found {self.steps!r}.")
+            raise ValueError(f"steps: expected an integer >= 1, found {self.steps!r}.")
         if not 0 < self.percentile <= 100:
             raise ValueError(f"percentile: expected a number in (0, 100], found {self.percentile}.")
         if self.calibrate == "potential" and self.start == "bias":
