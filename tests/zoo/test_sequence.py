@@ -12,7 +12,7 @@ def test_a_sequence_has_the_axes_of_its_model():
     assert to_sequence(trains, SequenceKind.SPIKE_TRAINS) is trains
     assert torch.equal(to_sequence(image), image[None])
     for x, ndim, accepted in ((trains, 5, "images"), (frames, 3, "spike trains"), (image, 3, "spike trains")):
-        with pytest.raises(ValueError, match=rf"Expected {accepted}.*found shape"):
+        with pytest.raises(ValueError, match=rf"input: expected {accepted}.*found shape"):
             to_sequence(x, SequenceKind(ndim))
 
 
@@ -27,7 +27,7 @@ def test_noise_is_a_sequence_of_its_kind(kind):
 
 @pytest.mark.parametrize("kind", SequenceKind)
 def test_the_code_for_a_card_makes_a_sequence_of_its_kind(kind):
-    x, noise = eval(kind.zeros_code(SIZES[kind])), kind.noise(SIZES[kind], 1, 100, torch.Generator())
+    x, noise = eval(kind.code.format(*SIZES[kind])), kind.noise(SIZES[kind], 1, 100, torch.Generator())
     assert x.shape == noise.shape
 
 
@@ -45,5 +45,5 @@ def test_values_that_are_not_finite_are_refused_with_their_place(value):
 
 @pytest.mark.parametrize("kind", SequenceKind)
 def test_a_sequence_has_a_step(kind):
-    with pytest.raises(ValueError, match="with T >= 1, found shape"):
+    with pytest.raises(ValueError, match="T >= 1, found shape"):
         to_sequence(torch.zeros(0, *[2] * (kind - 1)), kind)
