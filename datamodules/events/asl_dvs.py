@@ -1,9 +1,13 @@
 """ASL-DVS: letters of the American sign language, shown by hands in front of an event camera."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from .arrays import Events
 from .published import Layout, PublishedEventDataModule, class_splits, hold_out, number, recordings
-from .recordings import EventSample
+from .recordings import EventSample, read_sample
 
 CLASSES = tuple("abcdefghiklmnopqrstuvwxy")
 
@@ -37,6 +41,7 @@ class ASLDVSDataModule(PublishedEventDataModule):
 
     def __init__(self, root: str = "data", val_fraction: float = 0.1, **kwargs: Any) -> None:
         super().__init__(root=root, val_fraction=val_fraction, **kwargs)
+        self.reader = read_letter
 
     def fetch(self) -> None:
         """Download with tonic."""
@@ -49,3 +54,9 @@ class ASLDVSDataModule(PublishedEventDataModule):
         folder = self.folder
         classes = [hold_out(sorted(recordings(folder / name, (".mat",)), key=number), 0.2) for name in CLASSES]
         return class_splits(classes, self.val_fraction)
+
+
+def read_letter(sample: EventSample) -> Events:
+    """The events of a recording; its y counts from the bottom."""
+    events = read_sample(sample)
+    return replace(events, y=(179 - events.y).astype(np.int16), sensor_size=(240, 180, 2))

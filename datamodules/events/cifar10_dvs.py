@@ -1,10 +1,12 @@
 """CIFAR10-DVS: images of CIFAR-10, moved on a screen in front of an event camera."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from .arrays import Events
 from .published import Layout, PublishedEventDataModule, class_splits, hold_out, number, recordings
-from .recordings import EventSample
+from .recordings import EventSample, read_sample
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -54,6 +56,7 @@ class CIFAR10DVSDataModule(PublishedEventDataModule):
         if split not in ("first_90", "tebn"):
             raise ValueError(f'split: expected "first_90" or "tebn", found {split!r}.')
         self.split = split
+        self.reader = read_turned
 
     def fetch(self) -> None:
         """Download with tonic."""
@@ -72,3 +75,11 @@ class CIFAR10DVSDataModule(PublishedEventDataModule):
         if self.split == "first_90":
             return hold_out(files, 0.1)
         return [file for file in files if number(file) >= 100], [file for file in files if number(file) < 100]
+
+
+def read_turned(sample: EventSample) -> Events:
+    """The events of a recording; the original files name no chip, and were recorded with x and y exchanged."""
+    if sample.file.suffix.lower() != ".aedat":
+        return read_sample(sample)
+    events = read_sample(sample, camera="DVS128")
+    return replace(events, x=events.y, y=events.x)

@@ -28,6 +28,7 @@ class EventFolderDataModule(EventDataModule):
             say, else one more than the largest coordinates of all recordings, which are read for that.
         columns: Order of the columns of files that do not name them: see `read_events`.
         time_unit: µs in one unit of time of files that do not say it: 1e6 for seconds. None: µs.
+        camera: DVS128, DAVIS240 or DAVIS346, of AER-DAT2.0 files whose header names no chip.
         split_file: CSV file `path,label,split`.
         val_fraction: Part of each class for validation, where the data do not say.
         test_fraction: Part of each class for the test, where the data do not say.
@@ -46,6 +47,7 @@ class EventFolderDataModule(EventDataModule):
         sensor_size: tuple[int, int, int] | None = None,
         columns: str = "txyp",
         time_unit: float | None = None,
+        camera: str | None = None,
         split_file: str | None = None,
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -54,7 +56,7 @@ class EventFolderDataModule(EventDataModule):
         super().__init__(root=root, val_fraction=val_fraction, **kwargs)
         check_fraction("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
-        self.reader = partial(read_sample, columns=columns, time_unit=time_unit)
+        self.reader = partial(read_sample, columns=columns, time_unit=time_unit, camera=camera)
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root.absolute()}.")
         if split_file is None:

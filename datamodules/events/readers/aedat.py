@@ -7,50 +7,56 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import DataError, parsing
-from ..arrays import Events, SensorSize
+from ..arrays import Events
 from .binary import CAMERAS, header_lines, records, refuse_outside, unwrapped
 
 
-def read_aedat(file: Path) -> Events:
-    """AER-DAT2.0 or AER-DAT3.1, as the first line says."""
+def read_aedat(file: Path, camera: str | None = None) -> Events:
+    """AER-DAT2.0 or AER-DAT3.1, as the first line says; the camera is that of an AER-DAT2.0 file that names none."""
     data = file.read_bytes()
     lines, begin = header_lines(file, data, b"#", "#End Of ASCII Header")
     version = lines[0] if lines else ""
     if version.startswith("#!AER-DAT2."):
-        return aedat2(file, data, begin, " ".join(lines))
+        return aedat2(file, data, begin, " ".join(lines), camera)
     if version.startswith("#!AER-DAT3."):
         return aedat3(file, data)
     found = f"found {version[:40]!r}" if version else "there is no such line"
     raise DataError(file, f"the first line: expected #!AER-DAT2.0 or #!AER-DAT3.1; {found}.", 0)
 
 
-def camera(text: str) -> SensorSize | None:
+def camera_of(text: str) -> str | None:
     """The first known camera that is named in a text."""
-    named = re.search("|".join(CAMERAS), text, re.IGNORECASE)
-    return CAMERAS[named[0].upper()] if named else None
+    named = re.search(rf"({'|'.join(CAMERAS)})(?!\d)", text, re.IGNORECASE)
+    return named[0].upper() if named else None
 
 
-def aedat2(file: Path, data: bytes, begin: int, header: str) -> Events:
-    """Big-endian pairs of address and time (µs), 32 bits each.
+def aedat2(file: Path, data: bytes, begin: int, header: str, camera: str | None) -> Events:
+    """Big-endian pairs of address a and time (µs), 32 bits each. Both cameras count x and y from the other end.
 
-    DVS128, and files that name no chip: y_raw = a >> 8 & 127, x_raw = a >> 1 & 127, p_raw = a & 1. CIFAR10-DVS, from
-    which most such files are, was recorded turned: upright are x = 127 - y_raw, y = 127 - x_raw, p = 1 - p_raw.
-    DAVIS: y_raw = a >> 22 & 511, x_raw = a >> 12 & 1023, both counted from the other end, p = a >> 11 & 1; addresses
-    with bit 31 (frames, motion) or bit 10 (external input) are no events of pixels.
+    DVS128: y_raw = a >> 8 & 127, x_raw = a >> 1 & 127, p = 1 - (a & 1); addresses with bit 15 (synchronisation) are no
+    events of pixels. DAVIS: y_raw = a >> 22 & 511, x_raw = a >> 12 & 1023, p = a >> 11 & 1; addresses with bit 31
+    (frames, motion) or bit 10 (external input) are no events of pixels. No other bit may be set.
     """
     pairs = records(file, data, begin, [("a", ">u4"), ("t", ">u4")])
     a, t = pairs["a"].astype(np.uint32), unwrapped(pairs["t"])
-    chip = re.search(r"AEChip: (\S+)|$", header)
-    name = chip[1] if chip and chip[1] else "DVS128"
-    size = camera(name)
-    if size is None:
-        raise DataError(file, f"the addresses of the chip {name} are not known; known are {', '.join(CAMERAS)}.", 0)
-    if size == CAMERAS["DVS128"]:
-        return Events.of(t, 127 - (a >> 8 & 127), 127 - (a >> 1 & 127), 1 - (a & 1), size)
-    chosen = np.flatnonzero(a & (1 << 31 | 1 << 10) == 0)
+    chip = re.search(r"AEChip: (\S+)", header)
+    named = camera_of(chip[1]) if chip else camera
+    if named is None:
+        found = f"the chip {chip[1]}" if chip else "no line # AEChip"
+        known = ", ".join(CAMERAS)
+        raise DataError(file, f"expected one of the chips {known}, found {found}. Name the camera: camera=DVS128.", 0)
+    size = CAMERAS[named]
+    old = named == "DVS128"
+    special = a & (1 << 15 if old else 1 << 31 | 1 << 10) != 0
+    if (wrong := a >> 16 != 0 if old else ~special & (a & 0x7FF != 0)).any():
+        first = int(wrong.argmax())
+        problem = f"event {first} has the address {pairs['a'][first]:#x}, expected one of a {named}. Name the camera."
+        raise DataError(file, problem, begin + 8 * first)
+    chosen = np.flatnonzero(~special)
     a, t = a[chosen].astype(np.int32), t[chosen]
-    x, y = (size[0] - 1 - (a >> 12 & 1023)).astype(np.int16), (size[1] - 1 - (a >> 22 & 511)).astype(np.int16)
-    events = Events(t, x, y, (a >> 11 & 1).astype(np.uint8), size)
+    raw = (a >> 1 & 127, a >> 8 & 127) if old else (a >> 12 & 1023, a >> 22 & 511)
+    x, y = ((side - 1 - part).astype(np.int16) for side, part in zip(size[:2], raw, strict=True))
+    events = Events(t, x, y, (1 - (a & 1) if old else a >> 11 & 1).astype(np.uint8), size)
     refuse_outside(file, events, lambda event: begin + 8 * int(chosen[event]))
     return events
 
@@ -102,8 +108,8 @@ def aedat3(file: Path, data: bytes) -> Events:
         packet = int(np.searchsorted(np.cumsum(counts), wrong.argmax(), side="right"))
         raise DataError(file, "an event of this packet has a negative time.", begins[packet] - 28)
     times = (np.repeat(np.array(overflows, np.int64), counts) << 31 | t)[valid]
-    size_found = camera(" ".join(re.findall(r"#-?Source.*", header)))
-    events = Events.of(times, a >> 17, a >> 2 & 0x7FFF, a >> 1 & 1, size_found)
+    named = camera_of(" ".join(re.findall(r"#-?Source.*", header)))
+    events = Events.of(times, a >> 17, a >> 2 & 0x7FFF, a >> 1 & 1, CAMERAS[named] if named else None)
     starts = np.repeat(np.array(begins, np.int64) - 8 * (np.cumsum(counts, dtype=np.int64) - counts), counts)
     refuse_outside(file, events, lambda event: int(starts[valid[event]] + 8 * valid[event]))
     return events

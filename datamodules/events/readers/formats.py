@@ -9,12 +9,14 @@ import numpy as np
 from ...errors import DataError
 from ..arrays import Events
 from .aedat import read_aedat, read_aedat4
-from .binary import records
+from .binary import CAMERAS, records
 from .prophesee import read_dat, read_raw
 from .tables import TABLES, from_table
 
 
-def read_events(file: Path | str, columns: str = "txyp", time_unit: float | None = None) -> Events:
+def read_events(
+    file: Path | str, columns: str = "txyp", time_unit: float | None = None, camera: str | None = None
+) -> Events:
     """The events of a recording, in the order of the file; x from the left, y from the top, t in µs.
 
     ==================== =================================================================== ======================
@@ -23,10 +25,10 @@ def read_events(file: Path | str, columns: str = "txyp", time_unit: float | None
     `.npy`               structured array, or [N, 4]                                         None
     `.npz`               the same, or one array for each of t, x, y, p                       width, height
     `.h5`, `.hdf5`       t, x, y, p at the top or in a group; or a dataset of such fields   attributes width, height
-    `.mat`               t, x, y, p; ASL-DVS (ts, x, y, pol); ST-MNIST (spiketrain)          of the dataset
+    `.mat`               t, x, y, p; ST-MNIST (spiketrain)                                   width, height
     `.csv`, `.txt`       commas, semicolons or space; the first line may name the columns    None
     `.bin`               N-MNIST, N-Caltech101: 5 bytes an event                             None
-    `.aedat`             AER-DAT2.0 (DVS128 as in CIFAR10-DVS, DAVIS), AER-DAT3.1 (IBM's)    camera in the header
+    `.aedat`             AER-DAT2.0 (DVS128, DAVIS240, DAVIS346), AER-DAT3.1 (IBM's)         camera in the header
     `.aedat4`            iniVation's; of several cameras, the first                          in the header
     `.dat`               Prophesee, N-CARS                                                   in the header, if new
     `.raw`               Prophesee EVT2 and EVT3                                             in the header, if new
@@ -39,13 +41,15 @@ def read_events(file: Path | str, columns: str = "txyp", time_unit: float | None
         time_unit: µs in one unit of time, where the format leaves it open (the first five rows of the table): 1e6 if
             the file has seconds, 1000 for ms. Times are rounded to µs. None: µs, and times that are not whole are
             refused.
+        camera: DVS128, DAVIS240 or DAVIS346, of an AER-DAT2.0 file whose header names no chip.
 
     Returns:
         The events; none if the recording is valid and has none.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If no format has the suffix, columns is no order of t, x, y and p, or time_unit is not positive.
+        ValueError: If no format has the suffix, columns is no order of t, x, y and p, time_unit is not positive, or the
+            camera is unknown.
         DataError: If the file is not of its format, or breaks off; with the byte, if the format has such a place.
     """
     file = Path(file)
@@ -56,12 +60,39 @@ def read_events(file: Path | str, columns: str = "txyp", time_unit: float | None
         raise ValueError(f"columns: expected an order of t, x, y and p, such as 'txyp', found {columns!r}.")
     if time_unit is not None and not 0 < time_unit < math.inf:
         raise ValueError(f"time_unit: expected a positive number (µs per unit of time in the file), found {time_unit}.")
+    if camera is not None and camera not in CAMERAS:
+        raise ValueError(f"camera: expected one of {', '.join(CAMERAS)}, found {camera!r}.")
     if file.stat().st_size == 0:
         raise DataError(file, "the file is empty.", 0)
-    if suffix in RECORDINGS:
-        return RECORDINGS[suffix](file)
-    with np.errstate(all="ignore"):  # what is not finite is refused by name
-        return from_table(file, TABLES[suffix](file), columns, time_unit)
+    if suffix == ".aedat":
+        events = read_aedat(file, camera)
+    elif suffix in RECORDINGS:
+        events = RECORDINGS[suffix](file)
+    else:
+        with np.errstate(all="ignore"):  # what is not finite is refused by name
+            events = from_table(file, TABLES[suffix](file), columns, time_unit)
+    refuse_lost_times(file, events)
+    return events
+
+
+def refuse_lost_times(file: Path, events: Events) -> None:
+    """Refuse a recording that a few wrong times make much longer: they would put all other events into one step.
+
+    The recording must not be more than 100 times as long as it is without its first and its last 0.1 % of events.
+
+    Raises:
+        DataError: If it is.
+    """
+    if len(events) < 100:
+        return
+    t, few = np.sort(events.t), max(1, len(events) // 1000)
+    most = t[-1 - few] - t[few]
+    if t[-1] - t[0] > 100 * max(most, 1):
+        raise DataError(
+            file,
+            f"expected times that lie together, found {t[0]} to {t[-1]} µs, but all events except {2 * few} from "
+            f"{t[few]} to {t[-1 - few]} µs. Remove the events with wrong times.",
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- recordings

@@ -123,11 +123,11 @@ def evt3(words: Array, width: int, height: int, t: Array, x: Array, y: Array, p:
 
     0: y (11). 2: an event of polarity (1) at x (11). 3: polarity and x of the first pixel of a row; 4 and 5: the next
     12 and 8 pixels of the row, from the lowest bit, each an event where its bit is set. 6, 8: low and high bits of
-    the time (12 each).
+    the time (12 each); another value of the high bits sets the low ones to 0, as in the maker's decoder.
     Returns what `evt2` does.
     """
     n, left_out, turns = 0, 0, 0
-    high, low, row, base, polarity = -1, -1, -1, -1, 0
+    high, low, row, base, polarity = -1, 0, -1, -1, 0
     for i in range(len(words)):
         word: Any = np.int64(words[i])
         kind, value = word >> 12, word & 4095
@@ -136,7 +136,9 @@ def evt3(words: Array, width: int, height: int, t: Array, x: Array, y: Array, p:
         elif kind == 6:
             low = value
         elif kind == 8:
-            turns += value < high - 2048
+            turns += value <= high - 2048
+            if value != high:
+                low = 0
             high = value
         elif kind == 3:
             base, polarity = value & 2047, value >> 11
@@ -150,7 +152,7 @@ def evt3(words: Array, width: int, height: int, t: Array, x: Array, y: Array, p:
                 if pixels >> pixel & 1:
                     if start + pixel >= width or row >= height:
                         return n, left_out, i
-                    if high < 0 or low < 0 or row < 0 or start < 0:
+                    if high < 0 or row < 0 or start < 0:
                         left_out += 1
                         continue
                     t[n], x[n], y[n], p[n] = (turns << 12 | high) << 12 | low, start + pixel, row, sign

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import DataError, parsing
 from ...matlab import mat_arrays
 from ..arrays import Events, SensorSize
-from .binary import CAMERAS, Array, refuse_outside
+from .binary import Array, refuse_outside, unwrapped
 
 NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
@@ -48,14 +48,15 @@ def from_table(file: Path, table: "Table", columns: str, time_unit: float | None
             raise DataError(file, f"found {found}; expected [N, 4], or fields t, x, y and p.", table.begin)
         hint = f" The columns were read as {', '.join(columns)}; if their order is another, say so with columns=."
         values = dict(zip(columns, values.T, strict=True))
-    values = {name.strip(" \"'").lower(): np.asarray(column) for name, column in values.items()}
+        refuse_other_order(file, values, table.begin)
     named = names_of(values)
     if missing := [key for key in NAMES if key not in named]:
         raise DataError(
             file, f"there is no {', '.join(missing)}; found: {', '.join(values) or 'nothing'}.", table.begin
         )
-    t, x, y, p = (as_row(values[named[key]]) for key in NAMES)
+    t, x, y, p = (as_row(np.asarray(values[named[key]])) for key in NAMES)
     try:
+        t = unwrapped(t) if t.dtype == np.uint32 else t
         events = Events.of(in_us(t, time_unit), x, y, p, size_of(values))
     except ValueError as error:
         raise DataError(file, f"{error}{hint}", table.begin) from error
@@ -63,9 +64,28 @@ def from_table(file: Path, table: "Table", columns: str, time_unit: float | None
     return events
 
 
+def refuse_other_order(file: Path, values: Mapping[str, Array], begin: int | None) -> None:
+    """Refuse columns of which another one is the time: t goes backwards, and x or y never does.
+
+    Raises:
+        DataError: If it is so.
+    """
+    if (np.diff(values["t"].astype(np.float64)) >= 0).all():
+        return
+    for name in ("x", "y"):
+        steps = np.diff(values[name].astype(np.float64))
+        if len(steps) > 1 and (steps >= 0).all() and steps.any():
+            raise DataError(
+                file,
+                f"the columns are read as {', '.join(values)}: expected times, which do not go backwards, as t, found "
+                f"them as {name}. Give the order: columns=.",
+                begin,
+            )
+
+
 def names_of(found: Iterable[str]) -> dict[str, str]:
     """Which of the names found stand for t, x, y and p."""
-    by_name = {name.strip(" \"'").lower(): name for name in found}
+    by_name = {re.sub(r"\s*[(\[].*", "", name).strip(" \"'").lower(): name for name in found}
     pairs = ((key, next((by_name[name] for name in names if name in by_name), None)) for key, names in NAMES.items())
     return {key: name for key, name in pairs if name is not None}
 
@@ -147,36 +167,58 @@ def read_npz(file: Path) -> Table:
 
 
 def read_text(file: Path) -> Table:
-    """Numbers in columns; lines with # are comments, one of which may name the columns, like the first other line."""
+    """Numbers in columns: as many in every row as there are names, if there are names.
+
+    The first row of numbers decides what separates them: a comma, a semicolon, or blanks. The last line above it names
+    the columns if it is no comment, and also if it is a comment of nothing but as many names. Other lines that begin
+    with # are comments.
+    """
     data = file.read_bytes()
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(file, f"this is no text: {error.reason}.", error.start) from error
-    names: list[str] = []
-    begin = 0
-    for begin, line in enumerate([*lines, "0"]):  # noqa: B007
-        content = line.strip().lstrip("#").strip()
-        cells = re.split(r"\s*[,;]\s*|\s+", content)
-        if not content or (line.lstrip().startswith("#") and len(names_of(cells)) < len(NAMES)):
-            continue
-        if names or all(NUMBER.fullmatch(cell) for cell in cells):
-            break
-        names = cells
+    written = [number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+    title = written.pop(0) if written and not all(map(NUMBER.fullmatch, split(lines[written[0]]))) else None
+    begin = written[0] if written else len(lines)
+    first = lines[begin] if written else ""
+    if title is not None:
+        names = split(lines[title], first or lines[title])
+    else:
+        comments = [line.lstrip().lstrip("#").strip() for line in lines[:begin] if line.lstrip().startswith("#")]
+        names = next((found for line in reversed(comments) if is_names(found := split(line, first or line), first)), [])
     wanted = list(names_of(names).values())
     if names and len(wanted) < len(NAMES):
-        raise DataError(file, f"line {begin}: expected the names t, x, y and p, or numbers; found {names}.")
-    if begin == len(lines):
+        raise DataError(file, f"line {(title or 0) + 1}: expected the names t, x, y and p, or numbers; found {names}.")
+    if not written:
         if not names:
             raise DataError(file, "there are no numbers.")
         return Table({name: np.empty(0) for name in wanted})
-    text, first = lines[begin:], lines[begin]
+    if names and len(names) != len(split(first)):
+        problem = f"line {begin + 1}: expected a value for each of {names}, found {len(split(first))} values."
+        raise DataError(file, problem)
+    text = lines[begin:]
     if re.search("true|false", first, re.IGNORECASE):
         text = [re.sub("(?i)false", "0", re.sub("(?i)true", "1", line)) for line in text]
     with parsing(file, f"table of numbers from line {begin + 1} on"):
-        delimiter = "," if "," in first else ";" if ";" in first else None
-        values = np.loadtxt(text, delimiter=delimiter, usecols=[names.index(name) for name in wanted] or None, ndmin=2)
+        usecols = [names.index(name) for name in wanted] or None
+        values = np.loadtxt(text, delimiter=delimiter(first), usecols=usecols, ndmin=2)
     return Table(dict(zip(wanted, values.T, strict=True)) if names else values)
+
+
+def delimiter(row: str) -> str | None:
+    """What separates the cells of a row of numbers; None for blanks."""
+    return "," if "," in row else ";" if ";" in row else None
+
+
+def split(line: str, row: str | None = None) -> list[str]:
+    """The cells of a line, separated as those of a row of numbers (the line itself by default)."""
+    return [cell.strip() for cell in line.strip().split(delimiter(line if row is None else row))]
+
+
+def is_names(cells: list[str], row: str) -> bool:
+    """Whether a comment names the columns of a row of numbers: all four names, and nothing else."""
+    return len(names_of(cells)) == len(NAMES) and (not row or len(cells) == len(split(row)))
 
 
 def read_h5(file: Path) -> Table:
@@ -219,8 +261,8 @@ def loaded(file: Path, dataset: Any) -> Array:
 def read_mat(file: Path) -> Table:
     """MATLAB 5 (7.3, which is HDF5, is read as that).
 
-    ASL-DVS (ts, x, y, pol; DAVIS240) counts y from the bottom, and is turned. ST-MNIST's `spiketrain` [101, n] has in
-    its rows the signs of the spikes of 10 x 10 sensors, row by row, and at last their times in s.
+    ST-MNIST's `spiketrain` [101, n] has in its rows the signs of the spikes of 10 x 10 sensors, row by row, and at last
+    their times in s.
     """
     start = file.read_bytes()[:128]
     if start.startswith(b"\x89HDF") or b"MATLAB 7.3" in start:
@@ -228,9 +270,6 @@ def read_mat(file: Path) -> Table:
     found = mat_arrays(file)
     if "spiketrain" in found:
         return st_mnist(file, found["spiketrain"])
-    if {"ts", "x", "y", "pol"} <= found.keys() and found["y"].dtype.kind in "iuf":
-        width, height, _ = CAMERAS["DAVIS240"]
-        return Table(found | {"y": height - 1 - found["y"].astype(np.float64), "width": width, "height": height}, 128)
     return Table(found, 128)
 
 

@@ -1,6 +1,7 @@
 import os
 import struct
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from datamodules.errors import DataError
 from datamodules.events.arrays import Events
+from datamodules.events.asl_dvs import read_letter
 from datamodules.events.readers.formats import SUFFIXES, read_events
+from datamodules.events.recordings import EventSample
 
 SHARED = Path(os.environ.get("SNNZOO_DATA", Path(__file__).parents[3] / "shared" / "data"))
 REAL = SHARED / "events_samples"
@@ -40,10 +43,9 @@ def as_bin(t, x, y, p):
 
 
 def as_aedat2(t, x, y, p):
-    """DVS128, turned as CIFAR10-DVS's."""
-    content = b"#!AER-DAT2.0\r\n# created by hand\r\n"
+    content = b"#!AER-DAT2.0\r\n# AEChip: ch.unizh.ini.jaer.chip.retina.DVS128\r\n"
     for when, column, row, sign in zip(t.tolist(), x.tolist(), y.tolist(), p.tolist(), strict=True):
-        content += struct.pack(">II", (127 - column) << 8 | (127 - row) << 1 | 1 - sign, when)
+        content += struct.pack(">II", (127 - row) << 8 | (127 - column) << 1 | 1 - sign, when)
     return content
 
 
@@ -356,7 +358,12 @@ HUGE = "{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 4)}"
         ("order.npy", npy(HUGE % 1, struct.pack("<4d", 3, 4, 1, 900)), r"p = 900.*order is another.*columns=", 128),
         ("a.aedat", b"#!AER-DAT4.0\r\n" + bytes(8), "expected #!AER-DAT2.0 or #!AER-DAT3.1; found '#!AER-DAT4.0'", 0),
         ("a.aedat", bytes(8), "there is no such line", 0),
-        ("a.aedat", b"#!AER-DAT2.0\r\n# AEChip: Cochlea\r\n" + bytes(8), "Cochlea are not known", 0),
+        (
+            "a.aedat",
+            b"#!AER-DAT2.0\r\n# AEChip: Cochlea\r\n" + bytes(8),
+            "expected one of the chips DVS128, DAVIS240, DAVIS346, found the chip Cochlea",
+            0,
+        ),
         (
             "a.aedat",
             b"#!AER-DAT3.1\r\n#Format: Serial-TS\r\n#!END-HEADER\r\n",
@@ -562,9 +569,10 @@ def test_asl_dvs(tmp_path):
     t, x, y, p = sample(width=240, height=180)
     columns = {"ts": t, "x": x.astype(np.uint16), "y": (179 - y).astype(np.uint16), "pol": p.astype(np.uint8)}
     scipy.io.savemat(tmp_path / "a.mat", columns, oned_as="column")
-    found = read_events(tmp_path / "a.mat")
+    found = read_letter(EventSample(tmp_path / "a.mat", 0))
     same(found, t, x, y, p)
     assert found.sensor_size == (240, 180, 2)
+    same(read_events(tmp_path / "a.mat"), t, x, 179 - y, p)  # the turn is that of the dataset, not of the format
 
 
 def test_st_mnist(tmp_path):
@@ -588,6 +596,8 @@ def by_the_book(data):
     state, found = {}, []
     for (word,) in struct.iter_unpack("<H", data):
         kind, value = word >> 12, word & 0xFFF
+        if kind == 8 and state.get(8) != value:
+            state[6] = 0
         if kind in (0, 3, 6, 8):
             state[kind] = value
         t = (state.get(8, 0) << 12) + state.get(6, 0)
@@ -675,3 +685,22 @@ def test_real_recordings_cut(tmp_path, name, step):
 
 def test_events_of_a_recording_are_events(tmp_path):
     assert isinstance(read_events(str(written(tmp_path, "array.npy", *sample()))), Events)
+
+
+# ------------------------------------------------------------------------------------------------ lost times
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv"])
+def test_one_wrong_time_is_refused(tmp_path, suffix):
+    """It would put the other 999 events into one step; a recording with pauses passes."""
+    t, x, y, p = sample(1000)
+    t[700] = 2**42
+    file = tmp_path / f"a.{suffix}"
+    save = np.save if suffix == "npy" else partial(np.savetxt, fmt="%d", delimiter=",")
+    save(file, np.stack([t, x, y, p], 1))
+    with pytest.raises(DataError, match=rf"expected times that lie together, found .* to {2**42} µs, but all events"):
+        read_events(file)
+    t = np.sort(np.delete(t, 700))
+    t[500:] += 10**8
+    save(file, np.stack([t, *(np.delete(part, 700) for part in (x, y, p))], 1))
+    assert len(read_events(file)) == 999
