@@ -220,7 +220,7 @@ def draw_box(
     first, last = box.rows
     top = middles[first] + heights[first] / 2 + margin / 2 + TITLE * (1 if box.level else titles_at(first, boxes))
     bottom = middles[last] - heights[last] / 2 - margin
-    look = {"facecolor": "#f3f4f6", "edgecolor": "#9ca3af", "zorder": box.level}
+    look: dict[str, Any] = {"facecolor": "#f3f4f6", "edgecolor": "#9ca3af", "zorder": box.level}
     axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, **look))
     axes.text(left + 4, top - 3, title, size=SIZE, va="top", color="#374151", zorder=6)
 
