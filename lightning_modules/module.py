@@ -21,9 +21,11 @@ from zoo.data_info import DataInfo
 from zoo.model import Network, Outputs, SequenceModel, SpikingModel, read
 from zoo.sequence import SequenceKind, to_sequence
 
+from .finite import check_gradients, check_losses, check_weights
 from .learning_rates import parameter_factors, parameter_groups
 from .metrics.anytime_accuracy import AnytimeAccuracy
 from .metrics.exit_curve import ExitCurve
+from .networks import channels_last
 from .objectives import Objective
 from .objectives.base import has_steps
 from .rules.base import Batch, Rule
@@ -80,8 +82,7 @@ class ClassifierModule(LightningModule, ABC):
         self.task.check(model, info)
         named = unique_names(objectives)
         self.rule.prepare(model, named)
-        # Measured on CPUs (benchmarks/train_step.py): a step is a fifth to a quarter shorter, whatever the student.
-        self.model: Network = model.to(memory_format=torch.channels_last)
+        self.model: Network = channels_last(model)
         self.objectives = nn.ModuleDict(named)
         self.optimizer = optimizer or DEFAULT_OPTIMIZER
         self.warmup_epochs = warmup_epochs
@@ -142,9 +143,14 @@ class ClassifierModule(LightningModule, ABC):
         return to_sequence(x, self.model.kind), target
 
     def loss(self, student: Outputs, teacher: Outputs | None, target: Tensor, stage: str) -> Tensor:
-        """The weighted sum of all objectives; logs each of them."""
+        """The weighted sum of all objectives; logs each of them.
+
+        Raises:
+            ValueError: If it is not finite.
+        """
         terms = {name: objective(student, teacher, target) for name, objective in self.objectives.items()}
         total = torch.stack([self.objectives[name].weight * term for name, term in terms.items()]).sum()
+        check_losses(self, terms, total)
         logs = {f"{stage}/{name}": term.detach() for name, term in terms.items()} | {f"{stage}/loss": total.detach()}
         self.log_dict(logs, batch_size=student.logits.shape[1], on_step=False, on_epoch=True, sync_dist=True)
         return total
@@ -171,6 +177,10 @@ class ClassifierModule(LightningModule, ABC):
     def on_after_backward(self) -> None:
         """Let the rule finish the gradients: clipping, accumulation, scaling and schedule stay Lightning's."""
         self.rule.after_backward(self)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse gradients that are not finite."""
+        check_gradients(self)
 
     def log_answers(self, logits: Tensor, target: Tensor) -> None:
         """Log the accuracy on a training batch; logits [T, N, K]."""
@@ -256,8 +266,12 @@ class ClassifierModule(LightningModule, ABC):
         """Write what rebuilds the network, so that a checkpoint alone can be published.
 
         A network that was not made by `zoo.create_model` cannot be rebuilt by name: a warning says so.
+
+        Raises:
+            ValueError: If a weight is not finite.
         """
         self.shadow.save(checkpoint)
+        check_weights(self, checkpoint["state_dict"])
         try:
             checkpoint["zoo"] = zoo.describe(self.model.network) | {"prefix": self.prefix}
         except ValueError as error:

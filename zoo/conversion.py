@@ -72,7 +72,7 @@ class ConversionSettings:
             if name is not None and name not in accepted:
                 raise ValueError(unknown(what, str(name), accepted))
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps is the number of time steps T: expected an integer >= 1, found {self.steps!r}.")
+            raise ValueError(f"steps: expected an integer >= 1, found {self.steps!r}.")
         if not 0 < self.percentile <= 100:
             raise ValueError(f"percentile: expected a number in (0, 100], found {self.percentile}.")
         if self.calibrate == "potential" and self.start == "bias":
@@ -130,7 +130,7 @@ def convert_with_thresholds(
     method = check_twin(ann, how.method)
     images = [still(x, ann) for x in batches]
     if not images:
-        raise ValueError("batches is empty: thresholds are read from data. Give about 1,000 training images.")
+        raise ValueError("batches: expected about 1,000 training images, found none.")
     with torch.no_grad(), evaluating(ann):
         plan = plan_absorption(ann, images[0][:, :2])
         warn_of_max_pools(plan)
@@ -150,13 +150,10 @@ def convert_with_thresholds(
 
 
 def check_twin(ann: nn.Module, method: str | None) -> str:
-    """Refuse what is not an ANN twin, or the twin of another method.
-
-    Returns:
-        The method; if it is None, the first one that takes the activation of the twin.
+    """The method; if it is None, the first one that takes the activation of the twin.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If ann is not an ANN twin, or the twin of another method.
     """
     twin = "pool_vgg_s with pool: avg, or a student such as spiking_vgg11 with neuron: relu and pool: avg"
     if not isinstance(ann, SpikingModel):
@@ -260,11 +257,9 @@ def scale_inputs(layer: nn.Module, theta: Tensor) -> None:
 def check_absorbed(
     ann: SpikingModel, student: SpikingModel, plan: Plan, thresholds: dict[str, Tensor], x: Tensor
 ) -> None:
-    """Refuse a network that was taken apart wrongly.
+    """Refuse (ValueError) a student that does not give the logits of its twin.
 
-    Raises:
-        ValueError: If the student does not give the logits of its twin when neurons give clip(x / theta, 0, 1), and
-            activations theta times that.
+    To compare, neurons give clip(x / theta, 0, 1), and activations theta times that.
     """
     twin, mean = copy.deepcopy(ann).double(), copy.deepcopy(student).double()
     mean.num_steps = 1
@@ -281,7 +276,7 @@ def check_absorbed(
     with watching(submodules(twin, plan.chans), clip), watching(submodules(mean, plan.chans), rate):
         found, expected = mean(x.double()), twin(x.double())
     if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * max(expected.abs().max().item(), 1e-12)):
-        raise ValueError(f"{type(ann).__name__} passes spikes on in a way that conversion does not know. {CONVERTIBLE}")
+        raise ValueError(f"{type(ann).__name__}: expected the logits of the twin, found others. {CONVERTIBLE}")
 
 
 def add_current(student: SpikingModel, plan: Plan, name: str, amount: Tensor) -> None:

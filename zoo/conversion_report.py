@@ -81,15 +81,9 @@ class Accuracies:
 def accuracies(
     ann: SpikingModel, student: SpikingModel, data: Iterable[tuple[Tensor, Tensor]], shown: Sequence[int] = STEPS_SHOWN
 ) -> Accuracies:
-    """Accuracy after t steps, beside the twin's.
+    """Accuracy after t steps, of the numbers `shown`, beside the twin's, on images [N, C, H, W] and classes [N].
 
     One run of max(t) steps gives them all, because no step depends on a later one.
-
-    Args:
-        ann: The twin.
-        student: What it was converted to; left as it is.
-        data: Batches of images [N, C, H, W] (or [1, N, C, H, W]) and classes [N].
-        shown: The numbers t.
 
     Raises:
         ValueError: If data is empty.
@@ -108,6 +102,6 @@ def accuracies(
     finally:
         student.num_steps = steps
     if not count:
-        raise ValueError("data is empty: accuracy is measured on labelled images.")
+        raise ValueError("data: expected labelled images, found none.")
     shares = (right / count).tolist()
     return Accuracies(shares[0], dict(zip(shown, shares[1:], strict=True)), count)

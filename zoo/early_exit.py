@@ -46,7 +46,7 @@ def scores(answers: Tensor, score: str = "confidence") -> Tensor:
     if score == "confidence":
         return log_p.max(-1).values.exp()
     if answers.shape[-1] < 2:
-        raise ValueError("The entropy of an answer needs two classes or more.")
+        raise ValueError(f"score entropy: expected two classes or more, found {answers.shape[-1]}. Use confidence.")
     return 1 + (log_p.exp() * log_p).sum(-1) / math.log(answers.shape[-1])
 
 
@@ -65,21 +65,12 @@ def exit_steps(found: Tensor, threshold: float) -> Tensor:
 def exit_counts(logits: Tensor, target: Tensor, score: str, thresholds: Sequence[float] = THRESHOLDS) -> Tensor:
     """What a batch adds to the curve of accuracy over mean steps: right answers and steps, [thresholds, 2] (int64).
 
-    One pass over the data gives the whole curve.
-
-    Args:
-        logits: z [T, N, K].
-        target: Classes [N].
-        score: One of `SCORES`.
-        thresholds: In [0, 1].
+    One pass over the data, of logits z [T, N, K] and classes [N], gives the whole curve.
     """
     answers = mean_so_far(logits)
     right, found = answers.argmax(-1) == target, scores(answers, score)  # [T, N] both
-    rows = []
-    for threshold in thresholds:
-        steps = exit_steps(found, threshold)
-        rows.append(torch.stack([right.gather(0, steps[None] - 1).sum(), steps.sum()]))
-    return torch.stack(rows)
+    steps = torch.stack([exit_steps(found, threshold) for threshold in thresholds])  # [thresholds, N]
+    return torch.stack([right.gather(0, steps - 1).sum(1), steps.sum(1)], 1)
 
 
 class EarlyExit:
@@ -121,7 +112,10 @@ class EarlyExit:
             ValueError: If the model is in training mode.
         """
         if self.model.training:
-            raise ValueError("This model is in training mode, where norms learn from every answer. Call its eval().")
+            raise ValueError(
+                "EarlyExit: expected a model in evaluation mode, found training mode, where norms learn from answers. "
+                "Call its eval()."
+            )
         x, num_steps = to_sequence(x, self.model.kind), self.model.num_steps
         total = len(x) if len(x) > 1 else num_steps
         active = torch.arange(x.shape[1], device=x.device)  # samples that go on
@@ -132,8 +126,7 @@ class EarlyExit:
                 for t in range(1, total + 1):
                     frame = x[t - 1 : t] if len(x) > 1 else x
                     so_far = so_far + self.model.forward_sequence(frame[:, active])[0]  # [n, K]
-                    stops = scores(so_far[None] / t, self.score)[0] > self.threshold
-                    stops = stops | (t == total)
+                    stops = (scores(so_far[None] / t, self.score)[0] > self.threshold) | (t == total)
                     steps[active[stops]] = t
                     answers.append((active[stops], so_far[stops] / t))
                     active, so_far = active[~stops], so_far[~stops]
@@ -153,11 +146,7 @@ class EarlyExit:
 
 
 def check(score: str = "confidence", threshold: float = 0.0) -> None:
-    """Refuse a score that does not exist and a threshold that is none.
-
-    Raises:
-        ValueError: If one of them is not accepted.
-    """
+    """Refuse a score that does not exist and a threshold outside [0, 1] (ValueError)."""
     if score not in SCORES:
         raise ValueError(unknown("score", score, SCORES))
     if not 0 <= threshold <= 1:

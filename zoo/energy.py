@@ -96,11 +96,16 @@ class LayerCost:
     encoder: bool
 
 
+def _total(operation: str) -> property:
+    return property(lambda measurement: sum(getattr(layer, operation) for layer in measurement.layers))
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What one inference of a model costs, averaged over `num_samples` samples.
 
     Attributes:
+        dense, macs, acs, sops: The sums over all layers; see `LayerCost`.
         num_samples: Number of samples measured.
         layers: One row per connection layer and `MatMul`.
         firing_rates: Mean output of every spiking layer, by name: spikes per neuron and step.
@@ -122,25 +127,10 @@ class Measurement:
     connection_sparsity: float
     parameter_sparsity: float
 
-    @property
-    def dense(self) -> float:
-        """Multiplications per inference with nothing skipped."""
-        return sum(layer.dense for layer in self.layers)
-
-    @property
-    def macs(self) -> float:
-        """Effective multiply-accumulates per inference."""
-        return sum(layer.macs for layer in self.layers)
-
-    @property
-    def acs(self) -> float:
-        """Effective accumulates per inference."""
-        return sum(layer.acs for layer in self.layers)
-
-    @property
-    def sops(self) -> float:
-        """Synaptic operations per inference as papers count them."""
-        return sum(layer.sops for layer in self.layers)
+    dense = _total("dense")
+    macs = _total("macs")
+    acs = _total("acs")
+    sops = _total("sops")
 
     @property
     def firing_rate(self) -> float | None:
@@ -196,6 +186,12 @@ class _Tally:
     before_spikes: bool = False
     dense_of: dict[torch.Size, int] = field(default_factory=dict)  # of one sample, by shape: it never changes
 
+    def add(self, dense: int, effective: int, sops: float, accumulates: bool) -> None:
+        self.dense += dense
+        self.macs += 0 if accumulates else effective
+        self.acs += effective if accumulates else 0
+        self.sops += sops
+
 
 class OperationCounter:
     """Counts what a model does inside a `with` block, through hooks that are gone after it.
@@ -222,7 +218,9 @@ class OperationCounter:
         self._connections = {name: module for name, module in modules.items() if isinstance(module, Connection)}
         self._neurons = {name: module for name, module in modules.items() if isinstance(module, Neuron)}
         if not self._connections:
-            raise ValueError(f"{type(model).__name__} has no Conv1d, Conv2d, Conv3d, Linear or DelayedLinear layer.")
+            raise ValueError(
+                f"{type(model).__name__}: expected a Conv1d, Conv2d, Conv3d, Linear or DelayedLinear layer, found none."
+            )
         self._matmuls = {name: module for name, module in modules.items() if isinstance(module, MatMul)}
         self._tallies = {name: _Tally() for name in self._connections | self._matmuls | self._neurons}
         self._stack = ExitStack()
@@ -251,12 +249,8 @@ class OperationCounter:
         if mask.shape not in tally.dense_of:
             tally.dense_of[mask.shape] = _products(layer, torch.ones_like(mask), dense=True)
         dense, effective = samples.shape[over] * tally.dense_of[mask.shape], _products(layer, mask, dense=False)
-        if torch.equal(x, x.sign()):
-            tally.acs += effective
-        else:
-            tally.macs += effective
-        tally.dense += dense
-        tally.sops += dense * x.abs().sum(dtype=torch.float64).item() / max(x.numel(), 1)
+        sops = dense * x.abs().sum(dtype=torch.float64).item() / max(x.numel(), 1)
+        tally.add(dense, effective, sops, torch.equal(x, x.sign()))
         tally.values += x.numel()
         tally.nonzero += round(mask.sum().item())
 
@@ -267,12 +261,8 @@ class OperationCounter:
         first, second = (torch.equal(x, x.sign()) for x in (a, b))
         ones_a, ones_b = (a != 0).sum(-2).double(), (b != 0).sum(-1).double()  # [..., k]
         dense, effective = a.numel() * b.shape[-1], round((ones_a * ones_b).sum().item())
-        if first or second:
-            tally.acs += effective
-        else:
-            tally.macs += effective
-        tally.dense += dense
-        tally.sops += dense * (b if second and not first else a).abs().mean(dtype=torch.float64).item()
+        sops = dense * (b if second and not first else a).abs().mean(dtype=torch.float64).item()
+        tally.add(dense, effective, sops, first or second)
         tally.values, tally.nonzero = tally.values + a.numel(), tally.nonzero + int(ones_a.sum())
         tally.weights, tally.nonzero_weights = tally.weights + b.numel(), tally.nonzero_weights + int(ones_b.sum())
 
@@ -283,18 +273,17 @@ class OperationCounter:
         tally.nonzero += int(spikes.count_nonzero())
 
     def measurement(self, num_samples: int) -> Measurement:
-        """The cost per sample of what ran so far.
-
-        Args:
-            num_samples: Samples that went through the model (N summed over the batches, not T * N).
+        """The cost per sample of what ran so far; num_samples is N summed over the batches, not T * N.
 
         Raises:
             ValueError: If no sample or no layer ran.
         """
         ran = sum(self._tallies[name].values > 0 for name in self._connections)
         if num_samples < 1 or not ran:
-            counts = f"{num_samples} samples given, {ran} of {len(self._connections)} layers ran"
-            raise ValueError(f"Nothing was measured ({counts}). Run at least one batch through the model.")
+            raise ValueError(
+                f"measurement: expected samples and layers that ran, found {num_samples} samples and {ran} of "
+                f"{len(self._connections)} layers. Run at least one batch through the model."
+            )
         neurons = {name: self._tallies[name] for name in self._neurons}
         tensors = [*self.model.parameters(), *self.model.buffers()]
         return Measurement(

@@ -4,7 +4,7 @@ Shapes: T time steps, N batch, C channels, H height, W width, K classes. Everyth
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -123,7 +123,9 @@ class SpikingModel(SequenceModel):
     def __init__(self, num_classes: int, in_chans: int, num_steps: int, drop_rate: float = 0.0) -> None:
         super().__init__()
         if in_chans < 1 or num_classes < 0:
-            raise ValueError(f"in_chans must be >= 1 and num_classes >= 0, found {in_chans} and {num_classes}.")
+            raise ValueError(
+                f"in_chans and num_classes: expected numbers >= 1 and >= 0, found {in_chans} and {num_classes}."
+            )
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.num_steps = num_steps
@@ -138,7 +140,7 @@ class SpikingModel(SequenceModel):
     @num_steps.setter
     def num_steps(self, value: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"num_steps is the number of time steps and must be an integer >= 1, found {value!r}.")
+            raise ValueError(f"num_steps: expected a number of time steps, an integer >= 1, found {value!r}.")
         self._num_steps = value
 
     @property
@@ -147,18 +149,14 @@ class SpikingModel(SequenceModel):
         return self.num_features
 
     def chosen_features(self, indices: int | list[int] | None) -> tuple[list[int], int]:
-        """The entries of `feature_info` that timm's `indices` name, and the last of them.
-
-        Raises:
-            ValueError: If there is none of that index.
-        """
+        """The entries of `feature_info` that timm's `indices` name, and the last one; ValueError without one."""
         count = len(self.feature_info)
         try:
             return feature_take_indices(count, indices)
         except AssertionError as error:
             raise ValueError(
-                f"{type(self).__name__} has {count} features, found indices {indices}; accepted are 0..{count - 1}, -1 "
-                f"for the last, or the number of the last ones, 1..{count}."
+                f"indices: expected 0..{count - 1}, -1 for the last, or the number of the last ones, 1..{count}, found "
+                f"{indices}."
             ) from error
 
     @abstractmethod
@@ -182,13 +180,9 @@ class SpikingModel(SequenceModel):
         return self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Give the model a new, untrained classifier, where and in the dtype the old one was.
-
-        Raises:
-            ValueError: If global_pool, which is timm's, is neither None nor "avg".
-        """
+        """Give the model a new, untrained classifier; ValueError if timm's global_pool is neither None nor "avg"."""
         if global_pool not in (None, "avg"):
-            raise ValueError(f"{type(self).__name__} pools by the average only, found global_pool={global_pool!r}.")
+            raise ValueError(f"global_pool: expected 'avg' or None, found {global_pool!r}.")
         self.num_classes = num_classes
         self.fc = make_classifier(self.num_features, num_classes).to(next(self.parameters()))
 
@@ -223,22 +217,12 @@ class SpikingModel(SequenceModel):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The chosen features of a sequence [T, N, C, H, W], as timm's method of this name, time-first.
+        """The last computed feature and the chosen ones, [T, N, C, H, W] each; only those if intermediates_only.
 
-        Args:
-            x: A sequence [T, N, C, H, W].
-            indices: Which entries of `feature_info`; the last n if an int, all if None.
-            norm: No effect: the features of a spiking stage have no extra norm.
-            stop_early: Stop after the last chosen feature.
-            output_fmt: Only "NCHW".
-            intermediates_only: Leave the last feature out of the answer.
-
-        Returns:
-            The last computed feature and the list of chosen features, [T, N, C, H, W] each; only the list if
-            intermediates_only.
+        Arguments as in timm's method of this name; the features of a spiking stage have no extra norm, whatever `norm`.
         """
         if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be 'NCHW', found {output_fmt!r}.")
+            raise ValueError(f"output_fmt: expected 'NCHW', found {output_fmt!r}.")
         take, last = self.chosen_features(indices)
         features = []
         for index, feature in enumerate(self.forward_stages(self.sequence(x))):
@@ -260,18 +244,32 @@ class SpikingModel(SequenceModel):
         return take
 
     def sequence(self, x: Tensor) -> Tensor:
-        """The sequence that x is or makes (`to_sequence`), of the channels or spike trains that this model reads.
+        """The sequence that x is or makes (`to_sequence`), in the dtype of the weights; tokens stay integers.
 
         Raises:
-            ValueError: If it has other axes, or another number of them.
+            ValueError: If it has other axes, other channels or spike trains, or a value that is not finite; if an image
+                has pixels 0..255.
         """
-        x = to_sequence(x, self.kind)
+        x = self.in_dtype(to_sequence(x, self.kind), x.dtype == torch.uint8 and x.ndim < self.kind)
         if self.kind.counted and x.shape[2] != self.in_chans:
             raise ValueError(
-                f"This {type(self).__name__} reads {self.in_chans} {self.kind.counted}, found {x.shape[2]}, "
-                f"shape {tuple(x.shape)}. Make it with in_chans={x.shape[2]}, or choose other data."
+                f"input of {type(self).__name__}: expected {self.in_chans} {self.kind.counted}, found {x.shape[2]}. "
+                f"Make it with in_chans={x.shape[2]}, or choose other data."
             )
         return x
+
+    def in_dtype(self, x: Tensor, pixels: bool) -> Tensor:
+        """The sequence in the dtype of the weights; tokens must be, and stay, integers."""
+        if self.kind is SequenceKind.TOKENS:
+            if x.is_floating_point() or x.dtype == torch.bool:
+                raise ValueError(f"input: expected integers, found {x.dtype}. Use x.long().")
+            return x
+        if pixels:
+            raise ValueError(
+                "Image: expected normalised floating-point values, found torch.uint8. Use (x / 255 - mean) / std of "
+                "the model's pretrained_cfg."
+            )
+        return x.to(next(self.parameters()).dtype)
 
     def repeat_still(self, current: Tensor) -> Tensor:
         """Show the encoded current [1, N, ...] of a still image for `num_steps` steps (no copy)."""
@@ -285,9 +283,8 @@ class SpikingModel(SequenceModel):
         """
         if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
             return module(x)
-        parts: Iterable[Callable[[Tensor], Tensor]] = [module]
-        if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-            parts = module
+        chain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+        parts: Any = module if chain else [module]
         for part in parts:
             x = recompute(part, x, self)
         return x

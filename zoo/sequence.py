@@ -6,6 +6,7 @@ V symbols of a vocabulary.
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,29 +16,40 @@ class SequenceKind(IntEnum):
     """The kind of a sequence; its value is the number of axes, which files hold as `sequence_ndim`.
 
     Attributes:
-        axes: Names of the axes.
+        axes: Names of the axes, a letter each.
         words: What a model of this kind may take, for messages and cards.
         still: Whether one sample may stand still; it is then a sequence of one step.
         counted: What `in_chans` counts on the third axis; empty if that axis is not `in_chans` long.
+        code: Python code of one sample, and
+        content: what it consists of; for cards, and formats of an "input_size", as `noise` takes it.
     """
 
-    TOKENS = 2, "TN", "tokens [T, N]"
-    SPIKE_TRAINS = 3, "TNF", "spike trains [T, N, F]", False, "inputs (spike trains)"
-    CLOUDS = 4, "TNPD", "event clouds [N, P, 3] or a sequence [T, N, P, 3]", True
-    IMAGES = 5, "TNCHW", "images [N, C, H, W] or a sequence [T, N, C, H, W]", True, "channels"
+    TOKENS = 2, "TN", "tokens [T, N]", False, "", "torch.zeros({1}, 1, dtype=torch.int64)", "{0} symbols"
+    SPIKE_TRAINS = (
+        *(3, "TNF", "spike trains [T, N, F]", False, "inputs (spike trains)"),
+        *("torch.zeros(100, 1, {0})", "F = {0} trains of 0 and 1"),
+    )
+    CLOUDS = (
+        *(4, "TNPD", "event clouds [N, P, 3] or a sequence [T, N, P, 3]", True, ""),
+        *("torch.rand(1, {1}, {0})", "{1} points"),
+    )
+    IMAGES = (
+        *(5, "TNCHW", "images [N, C, H, W] or a sequence [T, N, C, H, W]", True, "channels"),
+        *("torch.zeros(1, {0}, {1}, {2})", "{1}x{2} pixels"),
+    )
 
-    axes: tuple[str, ...]
+    axes: str
     words: str
     still: bool
     counted: str
+    code: str
+    content: str
 
-    def __new__(
-        cls, ndim: int, axes: str = "", words: str = "", still: bool = False, counted: str = ""
-    ) -> "SequenceKind":
+    def __new__(cls, ndim: int, *facts: Any) -> "SequenceKind":
         """A member whose value is the number of axes."""
         kind = int.__new__(cls, ndim)
         kind._value_ = ndim
-        kind.axes, kind.words, kind.still, kind.counted = tuple(axes), words, still, counted
+        vars(kind).update(zip(("axes", "words", "still", "counted", "code", "content"), facts, strict=False))
         return kind
 
     @property
@@ -65,45 +77,33 @@ class SequenceKind(IntEnum):
             return torch.rand(batch, height, chans, generator=generator)
         return torch.randn(batch, chans, height, width, generator=generator)
 
-    def zeros_code(self, size: Sequence[int]) -> str:
-        """Python code that makes one sample, for a card.
-
-        Example:
-            >>> SequenceKind.TOKENS.zeros_code((50, 8, 1))
-            'torch.zeros(8, 1, dtype=torch.int64)'
-        """
-        chans, height, width = size
-        return {
-            SequenceKind.TOKENS: f"torch.zeros({height}, 1, dtype=torch.int64)",
-            SequenceKind.SPIKE_TRAINS: f"torch.zeros(100, 1, {chans})",
-            SequenceKind.CLOUDS: f"torch.rand(1, {height}, {chans})",
-            SequenceKind.IMAGES: f"torch.zeros(1, {chans}, {height}, {width})",
-        }[self]
-
-    def size_words(self, size: Sequence[int]) -> str:
-        """What a sample consists of, for a card.
-
-        Example:
-            >>> SequenceKind.CLOUDS.size_words((3, 1024, 1))
-            '1024 points'
-        """
-        chans, height, width = size
-        return {
-            SequenceKind.TOKENS: f"{chans} symbols",
-            SequenceKind.SPIKE_TRAINS: f"F = {chans} trains of 0 and 1",
-            SequenceKind.CLOUDS: f"{height} points",
-            SequenceKind.IMAGES: f"{height}x{width} pixels",
-        }[self]
-
 
 def to_sequence(x: Tensor, kind: SequenceKind = SequenceKind.IMAGES) -> Tensor:
     """A sequence of this kind: what stands still becomes one with T = 1, a sequence stays as it is.
 
     Raises:
-        ValueError: If x has another number of axes.
+        ValueError: If x has another number of axes, no step, or a value that is not finite.
     """
-    if x.ndim == kind:
-        return x
     if kind.still and x.ndim == kind - 1:
-        return x.unsqueeze(0)
-    raise ValueError(f"Expected {kind.words}, found shape {tuple(x.shape)}.")
+        x = x.unsqueeze(0)
+    if x.ndim != kind or not len(x):
+        raise ValueError(f"input: expected {kind.words}, T >= 1, found shape {tuple(x.shape)}.")
+    check_finite(x)
+    return x
+
+
+def check_finite(x: Tensor) -> None:
+    """Refuse NaN and infinity, which a spiking layer would turn into silence. Nothing is checked while compiling.
+
+    Raises:
+        ValueError: If a value of x is not finite.
+    """
+    if torch.compiler.is_compiling() or x.is_meta or not x.is_floating_point():
+        return
+    finite = x.isfinite()
+    if not finite.all():
+        first = tuple((~finite).nonzero()[0].tolist())
+        raise ValueError(
+            f"input: expected finite numbers, found {x[first].item()} at {list(first)} of shape {tuple(x.shape)}, and "
+            f"{int((~finite).sum())} such values in all. Mend the data."
+        )

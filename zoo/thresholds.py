@@ -65,14 +65,12 @@ def calibrate_thresholds(
 
 
 def learned_thresholds(model: nn.Module) -> dict[str, Leaky]:
-    """The neurons whose threshold is learned, by the name of the layer.
-
-    Raises:
-        ValueError: If there are none.
-    """
+    """The neurons whose threshold is learned, by the name of the layer; ValueError if there are none."""
     neurons = {name: neuron for name, neuron in spiking_neurons(model).items() if isinstance(neuron, Leaky)}
     if not neurons:
-        raise ValueError(f"No threshold of this {type(model).__name__} is learned. Choose neuron: {{name: leaky}}.")
+        raise ValueError(
+            f"{type(model).__name__}: expected learned thresholds, found none. Choose neuron: {{name: leaky}}."
+        )
     return neurons
 
 
@@ -92,17 +90,10 @@ def unit_means(x: Tensor) -> Tensor:
 def conversion_thresholds(
     ann: SpikingModel, chans: Mapping[str, int], images: Sequence[Tensor], method: str, percentile: float
 ) -> dict[str, Tensor]:
-    """Theta [C] of every activation of an ANN twin, float64.
-
-    Args:
-        ann: The twin.
-        chans: Channels C of every activation.
-        images: Sequences [1, N, C, H, W] of still images.
-        method: One of `zoo.conversion.METHODS`; see `zoo.convert`.
-        percentile: Of the method "percentile", in (0, 100].
+    """Theta [C] of every activation (of `chans` channels C) of an ANN twin, float64; arguments as in `zoo.convert`.
 
     Raises:
-        ValueError: If a layer is silent on the images.
+        ValueError: If a layer is silent on the images [1, N, C, H, W].
     """
     if method == "ltb":
         thresholds = balanced_thresholds(ann, chans, images)

@@ -4,13 +4,14 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map  # torch gives them no public name
 
 from .neurons import Activation, Neuron
 
@@ -33,23 +34,16 @@ def watching(
         before: Called before a module as before(name, module, args).
     """
 
-    def on_call(name: str) -> Any:
-        return lambda module, args, kwargs: before and before(name, module, (*args, *kwargs.values()))
+    def hook(call: Callable[..., Any], name: str) -> Any:
+        return lambda module, args, kwargs, *out: call(name, module, (*args, *kwargs.values()), *out)
 
-    def on_return(name: str) -> Any:
-        return lambda module, args, kwargs, out: note and note(name, module, (*args, *kwargs.values()), out)
-
-    hooks = []
-    try:
+    with ExitStack() as hooks:
         for name, module in modules.items():
             if before is not None:
-                hooks.append(module.register_forward_pre_hook(on_call(name), with_kwargs=True))
+                hooks.enter_context(module.register_forward_pre_hook(hook(before, name), with_kwargs=True))
             if note is not None:
-                hooks.append(module.register_forward_hook(on_return(name), with_kwargs=True))
+                hooks.enter_context(module.register_forward_hook(hook(note, name), with_kwargs=True))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def submodules(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
@@ -96,12 +90,12 @@ class Call:
     @property
     def reads(self) -> list[Value]:
         """The values among the arguments, in order; one that is given twice stands twice."""
-        return list(of_type(Value, (self.args, self.kwargs)))
+        return of_type(Value, (self.args, self.kwargs))
 
     @property
     def gives(self) -> list[Value]:
         """The values among the results."""
-        return list(of_type(Value, self.out))
+        return of_type(Value, self.out)
 
 
 @dataclass
@@ -205,7 +199,7 @@ class Recorder(TorchFunctionMode):
 
     def record(self, call: Call, read: list[tuple[Tensor, int]], out: Any) -> None:
         """Add a call, which read tensors of these versions, to the graph."""
-        given = list(of_type(Tensor, out))
+        given = of_type(Tensor, out)
         changed = any(tensor._version != version for tensor, version in read)
         same = {id(tensor) for tensor, _ in read}
         if not given or (not changed and all(id(tensor) in same for tensor in given)):
@@ -231,13 +225,7 @@ class Recorder(TorchFunctionMode):
 
     def with_values(self, arguments: Any) -> Any:
         """Arguments with values in the places of their tensors; constants stay."""
-        if isinstance(arguments, Tensor):
-            return self.values.get(id(arguments), arguments)
-        if isinstance(arguments, dict):
-            return {key: self.with_values(item) for key, item in arguments.items()}
-        if isinstance(arguments, list | tuple):
-            return tuple(self.with_values(item) for item in arguments)
-        return arguments
+        return tree_map(lambda item: self.values.get(id(item), item), arguments)
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -245,12 +233,6 @@ def is_leaf(module: nn.Module) -> bool:
     return isinstance(module, Neuron | Activation) or not any(module.children())
 
 
-def of_type(kind: type[Any], arguments: Any) -> Iterator[Any]:
+def of_type(kind: type[Any], arguments: Any) -> list[Any]:
     """Everything of a type among nested arguments."""
-    if isinstance(arguments, kind):
-        yield arguments
-    elif isinstance(arguments, dict):
-        yield from of_type(kind, list(arguments.values()))
-    elif isinstance(arguments, list | tuple):
-        for item in arguments:
-            yield from of_type(kind, item)
+    return [item for item in tree_leaves(arguments) if isinstance(item, kind)]

@@ -64,13 +64,10 @@ def init_from_teacher(
     Source: Diehl et al. 2015, IJCNN, "Fast-classifying, high-accuracy spiking deep networks through weight and
     threshold balancing"; Rueckauer et al. 2017, Frontiers in Neuroscience 11:682, for the percentile.
     """
-    if isinstance(batches, Tensor) or not all(isinstance(x, Tensor) for x in batches):
-        raise ValueError("batches must be a list of inputs without labels: [x for x, _ in loader].")
-    if not batches or not 0 < percentile <= 100:
-        raise ValueError(
-            "batches and percentile: expected one batch or more and a number in (0, 100], found "
-            f"{len(batches)} and {percentile}."
-        )
+    if isinstance(batches, Tensor) or not batches or not all(isinstance(x, Tensor) for x in batches):
+        raise ValueError(f"batches: expected [x for x, _ in loader], found another {type(batches).__name__}.")
+    if not 0 < percentile <= 100:
+        raise ValueError(f"percentile: expected a number in (0, 100], found {percentile}.")
     done = copy_weights(student, teacher)
     batches = [to_sequence(x, student.kind) for x in batches]
     scale_currents(student, batches[0], percentile)
@@ -109,7 +106,7 @@ def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     teacher = teacher.network if isinstance(teacher, SequenceModel) else teacher
     ours, theirs = layers(student), layers(teacher)
     marks = [
-        {name: signature(layer, index == 0) for index, (name, layer) in enumerate(side.items())}
+        {name: signature(layer, not index) for index, (name, layer) in enumerate(side.items())}
         for side in (ours, theirs)
     ]
     copied = {name: name for name, mark in marks[0].items() if mark == marks[1].get(name)}
@@ -117,13 +114,12 @@ def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     found = [[side[name] for name in names] for side, names in zip(marks, left, strict=True)]
     for start, other, size in SequenceMatcher(None, found[0], found[1], autojunk=False).get_matching_blocks():
         copied |= dict(zip(left[0][start : start + size], left[1][other : other + size], strict=True))
-    convolutions = [name for name, layer in ours.items() if isinstance(layer, nn.Conv2d)]
-    if sum(name in copied for name in convolutions) < 0.8 * len(convolutions):
+    matched = [name in copied for name, layer in ours.items() if isinstance(layer, nn.Conv2d)]
+    if sum(matched) < 0.8 * len(matched):
         raise ValueError(
-            f"{type(student).__name__} and {type(teacher).__name__} have too few layers in common: in kind and shape "
-            f"{sum(name in copied for name in convolutions)} of {len(convolutions)} convolutions match. Choose a "
-            "teacher of the student's topology (sew_resnet18 and resnet18, sew_resnet20 and "
-            "cifar_resnet20, spiking_vgg11 and vgg11_bn), or a student without it."
+            f"{type(student).__name__} and {type(teacher).__name__}: expected four in five convolutions of one shape, "
+            f"found {sum(matched)} of {len(matched)}. Choose a teacher of the student's topology (sew_resnet18 and "
+            "resnet18, sew_resnet20 and cifar_resnet20, spiking_vgg11 and vgg11_bn), or a student without it."
         )
     for name, source in copied.items():
         weights = {key: value.clone() for key, value in theirs[source].state_dict().items()}

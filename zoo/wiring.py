@@ -97,9 +97,6 @@ def wiring(model: Network) -> Wiring:
 
     The batch norms of the copy take the statistics of the batch and none of them is 0, and a neuron that is silent
     fires at random: what nothing flows through would show no kind.
-
-    Args:
-        model: A student or an ANN.
     """
     model, x = copy.deepcopy(model).eval(), noise_input(model)
     for norm in model.modules():
@@ -112,13 +109,7 @@ def wiring(model: Network) -> Wiring:
 
 
 def draw_run(model: nn.Module, x: Tensor, stages: Iterable[str] = ()) -> Wiring:
-    """How a module is wired, from a run on x.
-
-    Args:
-        model: Any module that maps one tensor to one tensor.
-        x: What it reads.
-        stages: Names of its modules that get a box of their own.
-    """
+    """How a module that maps one tensor to one tensor is wired, from a run on x; `stages` get boxes of their own."""
     random = torch.Generator().manual_seed(0)
 
     def fire(name: str, neuron: nn.Module, args: Any, out: Tensor) -> Tensor | None:
@@ -143,7 +134,7 @@ def nodes_of(graph: CallGraph, modules: Mapping[str, nn.Module], stages: Set[str
         read = {givers[value]: None for value in call.reads}
         node = next(iter(read), None)
         if node is None or is_node(call, len(read)):
-            node = function_node(call, modules, stages) if call.function else module_node(call, modules, stages)
+            node = node_of(call, modules, stages)
             node.inputs = list(dict.fromkeys((givers[value], value.observed) for value in call.reads))
             nodes.append(node)
         givers.update(dict.fromkeys(call.gives, node))
@@ -159,20 +150,15 @@ def is_node(call: Call, givers: int) -> bool:
     return call.function != HIDDEN and (givers > 1 or changed or call.function in DRAWN)
 
 
-def module_node(call: Call, modules: Mapping[str, nn.Module], stages: Set[str]) -> Node:
-    """The node of a leaf module."""
+def node_of(call: Call, modules: Mapping[str, nn.Module], stages: Set[str]) -> Node:
+    """The node of a function or of a leaf module."""
     module, boxes = modules[call.name], boxes_of(call.name, modules, stages)
+    if call.function:
+        over_t = call.function == "mean" and call.args[1:] == (0,)
+        return Node("mean over T" if over_t else SYMBOLS.get(call.function, call.function), "function", boxes)
     own = call.name.removeprefix(f"{boxes[-1]}." if boxes else "")
     shape = "neuron" if isinstance(module, Neuron) else "layer"
-    parameters = tuple(parameter.shape for parameter in module.parameters())
-    return Node(f"{own}: {layer_text(module)}", shape, boxes, parameters)
-
-
-def function_node(call: Call, modules: Mapping[str, nn.Module], stages: Set[str]) -> Node:
-    """The node of a function."""
-    over_t = call.function == "mean" and call.args[1:] == (0,)
-    text = "mean over T" if over_t else SYMBOLS.get(call.function, call.function)
-    return Node(text, "function", boxes_of(call.name, modules, stages))
+    return Node(f"{own}: {layer_text(module)}", shape, boxes, tuple(weight.shape for weight in module.parameters()))
 
 
 def boxes_of(name: str, modules: Mapping[str, nn.Module], stages: Set[str]) -> tuple[str, ...]:

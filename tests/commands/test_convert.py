@@ -276,7 +276,7 @@ def test_refusals(twin, converted, tmp_path, capsys):
         ((twin, target, "--samples", "0"), "samples: expected an integer >= 1, found 0"),
         ((twin, target, "--start", "middle"), "Unknown start 'middle'"),
         ((converted, target), "encoder.act is IF, which spikes already"),
-        ((tmp_path, target), "holds no run"),
+        ((tmp_path, target), "expected a run with"),
         ((twin, target, "--data.size", "8"), "Option 'size' is not accepted"),
     ):
         assert words in refused(capsys, *args)

@@ -214,7 +214,7 @@ def test_a_student_without_learned_thresholds(tmp_path, capsys):
     capsys.readouterr()
     with pytest.raises(SystemExit):
         ladder(tmp_path / "other", "--model.model_args.neuron=lif", "--recalibrate=true")
-    assert "is learned. Choose neuron: {name: leaky}" in capsys.readouterr().err
+    assert "expected learned thresholds, found none. Choose neuron: {name: leaky}" in capsys.readouterr().err
     assert not (tmp_path / "other").exists(), "refused before the first rung"
 
 

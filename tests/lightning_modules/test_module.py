@@ -1,7 +1,12 @@
 """What is refused before training, whatever the module; training itself: test_classification, test_distillation."""
 
+import copy
+
 import pytest
+import torch
+from lightning import Trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
 import zoo
 from datamodules.sound.spoken_digits import SpokenDigitsDataModule
@@ -12,6 +17,8 @@ from lightning_modules.networks import make_network
 from lightning_modules.objectives import BKD, CrossEntropy, FeatureMSE, LogitKD, PerStep
 from zoo.data_info import DataInfo
 from zoo.neurons import LIF
+from zoo.registry.build import noise_input
+from zoo.sequence import SequenceKind, to_sequence
 
 
 @pytest.fixture
@@ -94,3 +101,33 @@ def test_steps_of_model_and_data_are_equally_long(data, adam):
         ClassificationModule(model=model, model_args=model_args, optimizer=adam, **args)
     with pytest.raises(ValueError, match=r"dt of eventprop_mlp_tiny is 1 ms, and that of the data 5 ms"):
         ClassificationModule(model="eventprop_mlp_tiny", optimizer=adam, **args)
+
+
+# Every architecture ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", zoo.list_models("*tiny"))
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("distilled", [False, True], ids=["alone", "distilled"])
+@pytest.mark.filterwarnings("ignore")
+def test_every_architecture_trains(name, precision, distilled):
+    """One batch through Lightning: every step of the constructor, the loop and the optimiser; every weight moves."""
+    model = zoo.create_model(name, num_classes=3)
+    if model.kind is SequenceKind.TOKENS:
+        pytest.skip("tokens have a module of their own")
+    smallest = model.pretrained_cfg.get("min_input_size") or model.pretrained_cfg["input_size"]
+    model.pretrained_cfg.update(input_size=smallest)
+    x = to_sequence(noise_input(model), model.kind)[:, :4]
+    options = {"num_classes": 3, "in_chans": model.in_chans}
+    if distilled:
+        objectives = [CrossEntropy(), LogitKD()]
+        module = DistillationModule(model, copy.deepcopy(model), objectives, **options)
+    else:
+        module = ClassificationModule(model, **options)
+    before = {key: value.clone() for key, value in module.model.named_parameters()}
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(max_steps=1, precision=precision, accelerator="cpu", enable_checkpointing=False, **quiet)
+    batch = x, torch.arange(4) % 3
+    trainer.fit(module, DataLoader([0], collate_fn=lambda _: batch))
+    assert trainer.callback_metrics["train/loss"].isfinite()
+    assert any(not torch.equal(value, before[key]) for key, value in module.model.named_parameters())

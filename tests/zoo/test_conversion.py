@@ -367,11 +367,11 @@ def of_two_activations():
         (lambda: twin("pool_vgg")[0], {"method": "qfcs"}, "Unknown conversion method 'qfcs'. Did you mean 'qcfs'"),
         (lambda: twin("pool_vgg")[0], {"calibrate": "weights"}, "Unknown calibration 'weights'.*bias, none, potential"),
         (lambda: twin("pool_vgg")[0], {"start": "half"}, "Unknown start 'half'"),
-        (lambda: twin("pool_vgg")[0], {"steps": 0}, "expected an integer >= 1, found 0"),
-        (lambda: twin("pool_vgg")[0], {"steps": 2.0}, "expected an integer >= 1, found 2.0"),
+        (lambda: twin("pool_vgg")[0], {"steps": 0}, "steps: expected an integer >= 1, found 0"),
+        (lambda: twin("pool_vgg")[0], {"steps": 2.0}, "steps: expected an integer >= 1, found 2.0"),
         (lambda: twin("pool_vgg")[0], {"percentile": 0}, r"expected a number in \(0, 100\], found 0"),
         (lambda: twin("pool_vgg")[0], {"calibrate": "potential", "start": "bias"}, "hardware that has none. Choose"),
-        (lambda: twin("pool_vgg")[0], {"batches": []}, "batches is empty: thresholds are read from data"),
+        (lambda: twin("pool_vgg")[0], {"batches": []}, "batches: expected about 1,000 training images, found none"),
         (lambda: twin("pool_vgg")[0], {"batches": [torch.zeros(2, 4, 3, 16, 16)]}, "still images .* found .* 2 steps"),
     ],
 )
@@ -383,7 +383,7 @@ def test_what_cannot_be_converted_is_refused(ann, options, words):
 def test_a_network_that_was_taken_apart_wrongly_is_refused(monkeypatch):
     ann, x = twin("spiking_vgg")
     monkeypatch.setattr("zoo.conversion.scale_inputs", lambda layer, theta: None)
-    with pytest.raises(ValueError, match="SpikingVGG passes spikes on in a way that conversion does not know"):
+    with pytest.raises(ValueError, match="SpikingVGG: expected the logits of the twin, found others"):
         convert(ann, [x])
 
 

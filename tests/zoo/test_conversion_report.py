@@ -66,5 +66,5 @@ def test_accuracies_equal_runs_of_every_length():
         student.num_steps = steps
         with torch.no_grad():
             assert accuracy == pytest.approx((student(x).argmax(-1) == labels).float().mean().item())
-    with pytest.raises(ValueError, match="data is empty"):
+    with pytest.raises(ValueError, match="data: expected labelled images"):
         accuracies(ann, student, [])

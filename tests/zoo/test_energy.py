@@ -571,9 +571,9 @@ def test_delays_equal_counting_by_hand():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: measure(Student(), []), ValueError, r"0 samples given, 0 of 3 layers ran"),
-        (lambda: OperationCounter(Student()).measurement(4), ValueError, r"4 samples given, 0 of 3"),
-        (lambda: measure(nn.Sequential(nn.ReLU()), [IMAGE]), ValueError, r"Sequential has no Conv1d"),
+        (lambda: measure(Student(), []), ValueError, r"found 0 samples and 0 of 3 layers"),
+        (lambda: OperationCounter(Student()).measurement(4), ValueError, r"found 4 samples and 0 of 3"),
+        (lambda: measure(nn.Sequential(nn.ReLU()), [IMAGE]), ValueError, r"Sequential: expected a Conv1d"),
         (lambda: measure(Student(), IMAGE), TypeError, r"shape \[2, 1, 2, 2\]: pass \[x\]"),
         (lambda: measure(Student(), [IMAGE]).energy_uj("efective"), ValueError, r"Did you mean 'effective'"),
     ],

@@ -90,7 +90,7 @@ def test_channels_that_cannot_be_shown():
 def test_spike_trains_are_no_frames():
     still = StillModel(ann(), RGB)
     for way_in in (still, still.forward_sequence, lambda x: read(still, x)):
-        with pytest.raises(ValueError, match=r"Expected images .*found shape \(4, 2, 3\)"):
+        with pytest.raises(ValueError, match=r"input: expected images .*found shape \(4, 2, 3\)"):
             way_in(torch.zeros(4, 2, 3))
 
 

@@ -69,7 +69,7 @@ def test_nothing_else_changes():
 
 def test_bad_input():
     model, x = make(neuron="lif")
-    with pytest.raises(ValueError, match=r"No threshold of this SpikingVGG is learned.*leaky"):
+    with pytest.raises(ValueError, match=r"SpikingVGG: expected learned thresholds, found none.*leaky"):
         calibrate_thresholds(model, x)
     model, x = make()
     for wrong in ({"percentile": 90}, {"floor": 0.0}, {"scale": -1.0}):

@@ -188,5 +188,6 @@ def adlif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
 
 @register_model
 def radlif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
-    """Two hidden layers of 24 and 16 recurrent adaptive neurons, for tests."""
-    return create(SpikingMLP, "radlif_mlp_tiny", pretrained, kwargs, hidden=(24, 16), neuron="radlif")
+    """Two hidden layers of 24 and 16 recurrent adaptive neurons, for tests, with a lower threshold."""
+    neuron = {"name": "radlif", "v_threshold": 0.5}
+    return create(SpikingMLP, "radlif_mlp_tiny", pretrained, kwargs, hidden=(24, 16), neuron=neuron)

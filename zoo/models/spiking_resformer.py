@@ -45,7 +45,7 @@ class RateScale(nn.Module):
 
     def forward(self, x: Tensor, spikes: Tensor, fan_in: int) -> Tensor:
         """The product x [T, N, h, ...] of spikes [T, N, h, ...], each a sum over fan_in of them, scaled."""
-        if self.training:
+        if self.training and spikes.numel():
             now = spikes.detach().mean((0, 1, 3, 4), keepdim=True, dtype=self.rate.dtype)
             self.rate.copy_(torch.where(self.rate > 0, now.lerp(self.rate, self.momentum), now))
         rate = torch.where(self.rate > 0, self.rate, 1.0)

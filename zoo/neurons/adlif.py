@@ -25,14 +25,16 @@ class AdLIF(Neuron):
 
     with U_0 = W_0 = S_0 = 0. The reset is soft. The numbers start uniformly within their bounds and are held there:
 
-        alpha in [exp(-1/5), exp(-1/25)], beta in [exp(-1/30), exp(-1/120)], a in [-1, 1], b in [0, 2]
+        alpha in [exp(-1/5), exp(-1/25)], beta in [exp(-1/30), exp(-1/120)], a in [-(1 - beta), 1], b in [0, 2]
 
     What is used is the parameter or the bound that it has passed; see `units.clamped` for its gradient. The time
     constants suit signals of about a hundred steps. Within T = 4 only a current of 1.8 to 6.8 thresholds makes a unit
     fire (at a = 0): lower v_threshold there.
 
-    Where a < -(1 - beta), as in about half of the units at the start, W does not inhibit but excites, and U and W may
-    grow exponentially, by up to 1.42 a step: finite in 100 steps, beyond fp32 after 250. The published bounds are so.
+    Between spikes (U, W) follows a linear recurrence with determinant alpha beta and trace
+    alpha + beta - (1 - alpha) a. It is stable if and only if a >= -(1 - beta): below, W excites, and both grow
+    exponentially, by up to 1.42 a step, beyond fp32 after 250 steps. The published bound of a is -1, and so is the
+    start: about half of the units begin at the bound -(1 - beta).
 
     Args:
         num_features: Units: F of x [T, N, F], or channels C of x [T, N, C, H, W]; needed, `make_neuron` gives it.
@@ -71,9 +73,9 @@ class AdLIF(Neuron):
 
     def numbers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """alpha, beta, a and b within their bounds, as they meet one step of x."""
-        numbers = (clamped(getattr(self, name), ends) for name, ends in self.bounds.items())
-        alpha, beta, a, b = (per_unit(number, x) for number in numbers)
-        return alpha, beta, a, b
+        alpha, beta, b = (clamped(getattr(self, name), self.bounds[name]) for name in ("alpha", "beta", "b"))
+        a = clamped(self.get_parameter("a"), (beta.detach() - 1, self.bounds["a"][1]))
+        return per_unit(alpha, x), per_unit(beta, x), per_unit(a, x), per_unit(b, x)
 
     def steps(self, x: Tensor, state: State | None = None, final: bool = True) -> tuple[Tensor, State]:
         """See `Stateful`; the state is U, W and S."""

@@ -40,7 +40,11 @@ class Stateful(nn.Module, ABC):
         """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Spikes (or, of a readout, potentials) [T, N, ...] of the current x [T, N, ...]."""
+        """Spikes (or, of a readout, potentials) [T, N, ...] of the current x [T, N, ...], in the dtype of x.
+
+        Integers and bool count as fp32, because a potential is a real number.
+        """
+        x = x if x.is_floating_point() else x.float()
         if not self.carries:
             return self.steps(x, final=False)[0]
         out, state = self.steps(x, self.state)

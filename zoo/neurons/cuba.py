@@ -35,8 +35,7 @@ class CuBa(LeakyNeuron):
         [0.0, 1.0, 0.0]
 
     Source:
-        The order of updates of snnTorch's `Synaptic` and lava-dl's `cuba`; Norse lets the potential see the current of
-        the step before.
+        The order of updates of snnTorch's `Synaptic` and lava-dl's `cuba`.
     """
 
     spec_name = "cuba"

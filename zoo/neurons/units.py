@@ -17,10 +17,10 @@ def uniform_parameter(num_features: int, bounds: tuple[float, float]) -> nn.Para
 
 class _Clamped(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, low: float | Tensor, high: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.bounds = low, high
-        return x.clamp(low, high)
+        return x.clamp(torch.as_tensor(low).to(x), torch.as_tensor(high).to(x))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -29,7 +29,7 @@ class _Clamped(torch.autograd.Function):
         return grads[0].masked_fill(outward, 0), None, None
 
 
-def clamped(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+def clamped(x: Tensor, bounds: tuple[float | Tensor, float]) -> Tensor:
     """The number, or the bound that it has passed; the gradient of one that has passed only ever leads back.
 
     The gradient of `torch.clamp` is zero outside, where a number would stay for ever once a step had led it there.

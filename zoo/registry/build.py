@@ -55,11 +55,7 @@ def build(architecture: str, pretrained: bool = False, **kwargs: Any) -> Network
 
 
 def check_architecture(name: str) -> None:
-    """Refuse a name that is not registered, with the closest ones.
-
-    Raises:
-        ValueError: If timm's registry has no architecture of this name.
-    """
+    """Refuse a name that timm's registry lacks, with the closest ones (ValueError)."""
     if not is_registered(name):
         see = "`snnzoo list` shows ours, `timm.list_models()` all."
         raise ValueError(unknown("model", name, timm.list_models(), see=see))
@@ -73,8 +69,8 @@ def describe(model: Network) -> dict[str, Any]:
     """
     if not hasattr(model, "pretrained_cfg") or not hasattr(model, "model_args"):
         raise ValueError(
-            f"{type(model).__name__} was not made by zoo.create_model, so it cannot be rebuilt from a description. "
-            "Create it by name."
+            f"model: expected one made by zoo.create_model, found a {type(model).__name__} that was not. Create it by "
+            "name, so that it can be rebuilt."
         )
     cfg = {key: model.pretrained_cfg[key] for key in CFG_KEYS if model.pretrained_cfg.get(key) is not None}
     args = dict(model.model_args)
@@ -92,16 +88,12 @@ def describe(model: Network) -> dict[str, Any]:
         return json.loads(json.dumps(record))  # tuples become lists now, not at the next reading
     except TypeError as error:
         raise ValueError(
-            f"config.json cannot hold an argument of this model: {error}. Give names and numbers."
+            f"arguments of the model: expected names and numbers, which config.json can hold, found that {error}."
         ) from error
 
 
 def load_weights(model: Network, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights strictly; what does not fit is named tensor by tensor.
-
-    Raises:
-        RegistryError: If a tensor is missing, unknown, or of another shape.
-    """
+    """Load weights strictly; a tensor that is missing, unknown or of another shape is named (RegistryError)."""
     found = {key: tuple(value.shape) for key, value in weights.items()}
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     wrong = [
@@ -189,21 +181,14 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def noise_input(model: Network) -> Tensor:
-    """Noise of the size that a model takes, always the same, 8 samples.
-
-    Normal images [8, C, H, W], uniform event clouds [8, P, 3], spikes [T, 8, F], or tokens [T, 8]. In `pretrained_cfg`,
-    "input_size" of a cloud is (3, P, 1), of spike trains (F, 1, 1), of tokens (V, T, 1): timm insists on three numbers.
-    """
+    """Noise of the size that a model takes, always the same, 8 samples; see `SequenceKind.noise`."""
     about = describe(model)
     steps, draw = about["model_args"].get("num_steps", 1), torch.Generator().manual_seed(0)
     return SequenceKind(about["sequence_ndim"]).noise(about["pretrained_cfg"]["input_size"], 8, steps, draw)
 
 
 def as_model_input(model: Network, x: Tensor) -> Tensor:
-    """Test images [T, N, C, H, W] as a model takes them.
-
-    A non-spiking model takes one frame of its own size, made as `StillModel` makes it; any other input stays.
-    """
+    """Test images [T, N, C, H, W] as a model takes them; a non-spiking one takes the frame of `StillModel`."""
     x = (x.float() if x.is_floating_point() else x).cpu()  # tokens are whole numbers
     if x.ndim == 4 or spiking_neurons(model):
         return x

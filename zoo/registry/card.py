@@ -3,19 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
 from ..sequence import SequenceKind
-from .hub import card_header
 from .results import Results
 
 
 def write_card(name: str, config: Mapping[str, Any], results: Results, recipe: bool = False) -> str:
-    """The text of the card; a section without facts is left out.
+    """The text of the card of `architecture.tag`, or `org/name` on the Hub; a section without facts is left out.
 
-    Args:
-        name: Name of the checkpoint: `architecture.tag`, or `org/name` on the Hub.
-        config: Its `config.json`.
-        results: Its `results.json`; empty if the run was not tested.
-        recipe: Whether a `recipe.yaml` lies beside the card.
+    With `recipe`, a `recipe.yaml` lies beside the card.
     """
     sections = [
         front_matter(name, config, results),
@@ -31,23 +28,27 @@ def write_card(name: str, config: Mapping[str, Any], results: Results, recipe: b
 
 
 def front_matter(name: str, config: Mapping[str, Any], results: Results) -> str:
-    """The YAML header that the Hub reads."""
-    task = "image-classification" if reads_images(config) else None  # the Hub has no task for spike trains
-    tags = ["snn-zoo", task, "spiking-neural-network" if is_spiking(config) else None]
-    return card_header(
-        license=config["pretrained_cfg"].get("license"),
-        tags=[tag for tag in tags if tag],
-        task=task,
-        name=name,
-        dataset=results.dataset,
-        split=results.split,
-        accuracy=results.accuracy,
+    """The YAML header that the Hub reads; with a score, if the Hub has a task for it."""
+    task = "image-classification" if reads_images(config) else None  # none for spike trains
+    spiking = "num_steps" in config["model_args"]
+    scored = task and results.dataset and results.accuracy is not None
+    score = EvalResult(
+        task_type=str(task),
+        dataset_type=str(results.dataset).lower(),
+        dataset_name=str(results.dataset),
+        dataset_split=results.split,
+        metric_type="accuracy",
+        metric_value=results.accuracy,
     )
-
-
-def is_spiking(config: Mapping[str, Any]) -> bool:
-    """Whether the model is a student: only those have steps."""
-    return "num_steps" in config["model_args"]
+    header = ModelCardData(
+        license=config["pretrained_cfg"].get("license"),
+        library_name="timm",
+        pipeline_tag=task,
+        tags=["snn-zoo", *([task] if task else []), *(["spiking-neural-network"] if spiking else [])],
+        model_name=name if scored else None,
+        eval_results=[score] if scored else None,
+    )
+    return f"---\n{header}\n---"
 
 
 def reads_images(config: Mapping[str, Any]) -> bool:
@@ -82,7 +83,7 @@ def usage(name: str, config: Mapping[str, Any]) -> str:
     """How to use it."""
     source = f"hf-hub:{name}" if "/" in name else name
     kind = kind_of(config)
-    zeros = kind.zeros_code(config["pretrained_cfg"]["input_size"])
+    zeros = kind.code.format(*config["pretrained_cfg"]["input_size"])
     what = "normalised images [N, C, H, W]" if reads_images(config) else kind.words
     tune = f"On your own images, one folder a class: `snnzoo finetune {source} --data FOLDER`.\n"
     tune = tune if reads_images(config) else ""
@@ -194,7 +195,7 @@ def input_and_classes(config: Mapping[str, Any]) -> str:
     text = f"## Data\n\nInput C, H, W = {size}; values in 0..1, normalised by mean {mean} and std {std}."
     if not reads_images(config):
         kind = kind_of(config)
-        text = f"## Data\n\nInput: {kind.words}, {kind.size_words(size)}; how they were made: `recipe.yaml`."
+        text = f"## Data\n\nInput: {kind.words}, {kind.content.format(*size)}; how they were made: `recipe.yaml`."
     return text + (f"\n\nClasses: {shown}." if names else "")
 
 

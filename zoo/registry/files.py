@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, atomically; its folder is made if it is missing."""
+    """Write a text file, atomically, in a folder that is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
@@ -80,45 +80,34 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        RegistryError: If the file holds anything else.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise RegistryError(f"{path} is not JSON: {error}. Pull or publish it again.") from error
-    if not isinstance(record, dict):
-        raise RegistryError(f"{path}: expected a JSON object, found {type(record).__name__}.")
-    return record
+    """The JSON object in a file; see `read_dict`."""
+    return read_dict(path, lambda path: json.loads(path.read_text(encoding="utf-8")), "a JSON object")
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read the recipe of a run or of a published checkpoint.
-
-    Raises:
-        RegistryError: If the file is no YAML mapping.
-    """
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RegistryError(f"{path} is not YAML: {error}. Train, pull or publish again.") from error
-    if not isinstance(recipe, dict):
-        raise RegistryError(f"{path}: expected a recipe, found {type(recipe).__name__}. Train, pull or publish again.")
-    return recipe
+    """The recipe of a run or of a published checkpoint; see `read_dict`."""
+    return read_dict(path, lambda path: yaml.safe_load(path.read_text(encoding="utf-8")), "a YAML mapping")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """The tensors of a safetensors file; see `read_dict`."""
+    return read_dict(path, load_file, "a safetensors file")
+
+
+def read_dict(path: Path, read: Callable[[Path], Any], expected: str) -> dict[str, Any]:
+    """What `read` makes of a file.
 
     Raises:
-        RegistryError: If it is none, whatever its name.
+        RegistryError: If that is not a dict, or the file cannot be read.
     """
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise RegistryError(f"{path} is not a safetensors file: {error}. Pull or publish it again.") from error
+        content = read(path)
+        found = type(content).__name__
+    except (ValueError, RecursionError, yaml.YAMLError, SafetensorError, OSError) as error:
+        content, found = None, f"{type(error).__name__}: {error}"
+    if not isinstance(content, dict):
+        raise RegistryError(f"{path}: expected {expected}, found {found}. Train, pull or publish again.")
+    return content
 
 
 # A published directory ------------------------------------------------------------------------------------------------
@@ -127,9 +116,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def check_files(path: Path, foreign: bool = False) -> None:
     """Check the files of a published checkpoint against its manifest; every file is read once.
 
-    Args:
-        path: Its directory.
-        foreign: Whether it may have been published by timm itself, without golden logits and manifest.
+    A foreign one may have been published by timm itself, without golden logits and manifest.
 
     Raises:
         RegistryError: If a file is missing, altered, or not one of `ALLOWED`; the message names it.
@@ -139,13 +126,14 @@ def check_files(path: Path, foreign: bool = False) -> None:
         return
     listed = read_json(path / "manifest.json").get("files")
     if not isinstance(listed, dict) or {*listed, "manifest.json"} != present:
-        raise RegistryError(f"{path / 'manifest.json'} does not list the files beside it. Pull or publish again.")
+        raise RegistryError(
+            f"{path / 'manifest.json'}: expected a list of the files beside it, found another. Pull or publish again."
+        )
     for file, expected in listed.items():
         found = fingerprint(path / file)
         if found != expected:
             raise RegistryError(
-                f"{path / file} was altered: expected {expected}, as in the manifest, found {found}. Pull or publish "
-                "it again."
+                f"{path / file} was altered: expected {expected}, found {found}. Pull or publish it again."
             )
 
 
@@ -153,17 +141,17 @@ def check_names(path: Path, foreign: bool = False) -> set[str]:
     """Names of the files of a published checkpoint, which must be there and of a known kind; see `check_files`."""
     if not path.is_dir():
         raise RegistryError(
-            f"There is no checkpoint directory {path}. Check the name: `snnzoo list --pretrained true`."
+            f"{path}: expected a checkpoint directory, found none. Check the name: `snnzoo list --pretrained true`."
         )
     present = {file.name for file in path.iterdir()}
     strange = sorted(present - set(ALLOWED))
     if strange:
         raise RegistryError(
-            f"{path / strange[0]} does not belong in a published checkpoint: expected {', '.join(ALLOWED)}; nothing "
-            "pickled is read from a registry. Remove the file if you trust it, else pull again."
+            f"{path}: expected only {', '.join(ALLOWED)}, because nothing pickled is read from a registry, found "
+            f"{strange[0]}. Remove the file if you trust it, else pull again."
         )
     required = REQUIRED[:2] if foreign and "manifest.json" not in present else REQUIRED
     missing = [file for file in required if file not in present]
     if missing:
-        raise RegistryError(f"{path / missing[0]} is missing. Pull or publish the checkpoint again.")
+        raise RegistryError(f"{path}: expected {missing[0]}, found none. Pull or publish the checkpoint again.")
     return present

@@ -1,10 +1,10 @@
-"""The Hugging Face Hub: download, upload, and the header of a card. The only file that speaks to the Hub."""
+"""The Hugging Face Hub: download and upload. The only file that connects to the Hub."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import EvalResult, HfApi, ModelCardData, constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -75,43 +75,3 @@ def advice(action: str) -> Iterator[None]:
     except Exception as error:  # HTTP, connection and transfer errors of several libraries, without a common base
         todo = next(text for kind, text in ADVICE if isinstance(error, kind))
         raise RegistryError(f"Could not {action}: {type(error).__name__}: {error}. {todo}") from error
-
-
-def card_header(
-    license: str | None,
-    tags: list[str],
-    task: str | None,
-    name: str,
-    dataset: str | None,
-    split: str | None,
-    accuracy: float | None,
-) -> str:
-    """The YAML header of a card, which the Hub indexes; with the score, if task, dataset and accuracy are given.
-
-    Args:
-        license: Licence of the weights.
-        tags: Tags.
-        task: Name of the task on the Hub, such as "image-classification"; None if the Hub has none for it.
-        name: Name of the model in the Hub's list of scores.
-        dataset: Name of the dataset that accuracy was measured on.
-        split: Its split.
-        accuracy: Top-1 accuracy in 0..1.
-    """
-    scored = task is not None and accuracy is not None and dataset is not None
-    score = EvalResult(
-        task_type=str(task),
-        dataset_type=str(dataset).lower(),
-        dataset_name=str(dataset),
-        dataset_split=split,
-        metric_type="accuracy",
-        metric_value=accuracy,
-    )
-    header = ModelCardData(
-        license=license,
-        library_name="timm",
-        pipeline_tag=task,
-        tags=tags,
-        model_name=name if scored else None,
-        eval_results=[score] if scored else None,
-    )
-    return f"---\n{header}\n---"

@@ -95,11 +95,7 @@ class Draft:
 
 
 def make_draft(source: str | Path | nn.Module, results: Results | None) -> Draft:
-    """The contents of a source, with other results if they are given.
-
-    Raises:
-        ValueError: If the source is an architecture, or its results are not those of its weights.
-    """
+    """The contents of a source, with other results if they are given; raises as `publish`."""
     if isinstance(source, nn.Module):
         return Draft(copy.deepcopy(source).cpu().float().eval(), None, results or Results(), {})
     found = locate(str(source))
@@ -117,15 +113,10 @@ def make_draft(source: str | Path | nn.Module, results: Results | None) -> Draft
 
 
 def check_target(target: Path, architecture: str, overwrite: bool) -> None:
-    """Refuse a directory that is not named after the architecture, or that must not be replaced.
-
-    Raises:
-        ValueError: If it is not named `architecture.tag`.
-        FileExistsError: If it exists and overwrite is False.
-    """
+    """Refuse a directory not named `architecture.tag` (ValueError), or not to be replaced (FileExistsError)."""
     name = target.name
     if not name.startswith(f"{architecture}.") or name.endswith("."):
-        raise ValueError(f"{name} is a {architecture}: call it {architecture}.TAG, such as {architecture}.mine.")
+        raise ValueError(f"target: expected the name {architecture}.TAG, such as {architecture}.mine, found {name}.")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is already published. Replace it: overwrite=True (--overwrite true).")
 

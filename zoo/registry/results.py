@@ -54,11 +54,7 @@ class Results:
 
     @property
     def cost(self) -> Measurement | None:
-        """The measurement of the network, if it was measured.
-
-        Raises:
-            ValueError: If the record is incomplete.
-        """
+        """The measurement of the network, if it was measured; ValueError if the record is incomplete."""
         return Measurement.from_dict(self.measurement) if self.measurement else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,15 +64,7 @@ class Results:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], source: str = RESULTS) -> "Results":
-        """The results in a JSON object.
-
-        Args:
-            record: What `to_dict` gave, now or in an earlier version.
-            source: Where it comes from, for the message.
-
-        Raises:
-            RegistryError: If a known field is of another type.
-        """
+        """The results in a JSON object from a source; RegistryError, with its name, if a field is of another type."""
         known = {key: record[key] for key in KINDS if record.get(key) is not None}
         for key, value in known.items():
             kind = KINDS[key]
@@ -96,11 +84,7 @@ KINDS: dict[str, Any] = {part.name: Mapping for part in fields(Results) if part.
 
 
 def read_results(folder: Path) -> Results:
-    """The results of a run or of a published directory; empty if it has none.
-
-    Raises:
-        RegistryError: If the file is damaged.
-    """
+    """The results of a run or of a published directory; empty if it has none, RegistryError if it is damaged."""
     file = folder / RESULTS
     return Results.from_dict(read_json(file), str(file)) if file.is_file() else Results()
 

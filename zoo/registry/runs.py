@@ -39,11 +39,7 @@ class Run:
 
     @cached_property
     def checkpoint(self) -> Path:
-        """The checkpoint file: the best of the directory, else its last; a file is itself.
-
-        Raises:
-            FileNotFoundError: If there is none.
-        """
+        """The checkpoint file; see `run_checkpoint`."""
         return run_checkpoint(self.path)
 
     @cached_property
@@ -97,18 +93,17 @@ class Run:
         return {key: value for key, value in record.items() if key != "layers"}
 
 
-def run_checkpoint(source: str | Path) -> Path:
+def run_checkpoint(path: Path) -> Path:
     """The checkpoint file of a run: its best, else its last; a `.ckpt` file is itself.
 
     Raises:
         FileNotFoundError: If there is none.
     """
-    path = Path(source)
     options = [path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")] if path.is_dir() else [path]
     found = next((option for option in options if option.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"{path} holds no run: there is no {' or '.join(map(str, options))}. Train it first; a published "
+            f"{path}: expected a run with {' or '.join(map(str, options))}, found none. Train it first; a published "
             f"checkpoint is named local-dir:{path}."
         )
     return found
@@ -119,17 +114,13 @@ def load_run(source: str | Path) -> Network:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If the file is not a checkpoint of one of our modules.
+        ValueError: If the file is not a checkpoint of one of our modules, or its network has no name to build it by.
     """
     return Run(str(source)).model()
 
 
 def load_checkpoint(path: Path) -> Network:
-    """The network of a `.ckpt` file; strict, and without running anything that is pickled.
-
-    Raises:
-        ValueError: If the file is not a checkpoint of one of our modules, or its network has no name to build it by.
-    """
+    """The network of a `.ckpt` file; strict, and without running anything that is pickled; see `load_run`."""
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         weights, about = checkpoint["state_dict"], checkpoint["zoo"]
@@ -143,6 +134,8 @@ def load_checkpoint(path: Path) -> Network:
         model.pretrained_cfg.update(about["pretrained_cfg"])
         own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     except (UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a checkpoint of a run of this project, or is damaged: {error!r}") from error
+        raise ValueError(
+            f"{path}: expected a checkpoint of a run, found another file or a damaged one ({error!r}). Train again."
+        ) from error
     load_weights(model, own, str(path))
     return model

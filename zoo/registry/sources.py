@@ -50,14 +50,14 @@ class Architecture:
             raise ValueError(f"Cannot create {self.name!r}: {error} Published checkpoints: {known}.") from error
 
     def golden_input(self) -> None:
-        """None: an architecture has no files."""
+        """None."""
 
     def results(self) -> Results:
-        """Empty: nothing was measured."""
+        """Empty."""
         return Results()
 
     def recipe(self) -> dict[str, Any]:
-        """Empty: nothing was trained."""
+        """Empty."""
         return {}
 
 
@@ -80,11 +80,7 @@ class Published:
 
     @cached_property
     def path(self) -> Path:
-        """The directory of its files, which are whole and unaltered.
-
-        Raises:
-            RegistryError: If a file is missing, altered, or of a kind that does not belong.
-        """
+        """The directory of its files, whole and unaltered; see `check_files`."""
         path = hub.download(self.address) if self.on_hub else Path(self.address.removeprefix("local-dir:"))
         check_files(path, foreign=self.on_hub)
         return path
@@ -140,11 +136,7 @@ def locate(name: str, registry: str | Path | None = None, pretrained: bool | Non
 
 
 def locate_published(name: str, registry: str | Path | None = None) -> Published:
-    """The published checkpoint of a name; see `pull`.
-
-    Raises:
-        RegistryError: If the name stands for something else, or the registry does not exist.
-    """
+    """The published checkpoint of a name; RegistryError if it stands for something else. See `pull`."""
     if is_address(name):
         return Published(name, name)
     known = published(registry)
@@ -152,7 +144,7 @@ def locate_published(name: str, registry: str | Path | None = None) -> Published
         return Published(name, known[name])
     if name and Path(name).is_dir():
         raise RegistryError(
-            f"{name} is no published checkpoint: it has no manifest.json. Of a run, publish one: snnzoo publish "
+            f"{name}: expected a published checkpoint, found no manifest.json. Of a run, publish one: snnzoo publish "
             f"{name} REGISTRY/ARCHITECTURE.TAG. Of a registry, name one: ARCHITECTURE.TAG --registry {name}."
         )
     raise RegistryError(
@@ -174,7 +166,7 @@ def published(registry: str | Path | None = None) -> dict[str, str]:
     asked = registry or os.environ.get("SNNZOO_REGISTRY")
     if asked and not Path(asked).is_dir():
         raise RegistryError(
-            f"There is no registry directory {asked}. Publish to it first: snnzoo publish RUN {asked}/ARCHITECTURE.TAG."
+            f"registry: expected a directory, found no {asked}. Publish first: snnzoo publish RUN {asked}/MODEL.TAG."
         )
     found: dict[str, str] = {}
     if not registry:
@@ -241,10 +233,7 @@ def create_model(name: str, pretrained: bool = False, registry: str | Path | Non
 def golden_input(name: str, model: Network, registry: str | Path | None = None) -> Tensor | None:
     """Images to measure a model on, [N, C, H, W] or [T, N, C, H, W]: those of its checkpoint or of its tested run.
 
-    Raises:
-        ValueError: If the name is unknown.
-        RegistryError: If a published checkpoint is missing, incomplete or altered.
-        FileNotFoundError: If a run has no checkpoint.
+    Raises as `create_model`.
     """
     x = locate(name, registry).golden_input()
     return None if x is None else as_model_input(model, x)
@@ -267,7 +256,7 @@ def pull(name: str, registry: str | Path | None = None, dest: str | Path | None 
         return source.path
     dest = Path(dest)
     if dest.exists():
-        raise FileExistsError(f"{dest} exists. Choose a new directory for the copy.")
+        raise FileExistsError(f"dest: expected a new directory, found {dest}. Choose another for the copy.")
     dest.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=dest.parent, prefix=".part-") as folder:
         copy = Path(folder) / "copy"

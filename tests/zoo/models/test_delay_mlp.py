@@ -88,7 +88,7 @@ def test_shapes_and_contract(model):
     torch.testing.assert_close(model(x), model.forward_sequence(x).mean(0))
     torch.testing.assert_close(model(x)[2:3], model(x[:, 2:3]), atol=1e-4, rtol=1e-4)
     assert set(features[0].unique().tolist()) == {0.0, 1.0}
-    with pytest.raises(ValueError, match=r"Expected spike trains \[T, N, F\]"):
+    with pytest.raises(ValueError, match=r"input: expected spike trains \[T, N, F\]"):
         to_sequence(torch.zeros(4, 1, 8, 8), model.kind)
     maps = timm.create_model("delay_mlp_tiny", features_only=True, out_indices=(0,), in_chans=12)(x)
     assert [tuple(feature.shape) for feature in maps] == [(4, 24)]

@@ -174,7 +174,7 @@ def test_neurons_of_the_paper():
         ({"kernels": (7, 4)}, r"kernels must be odd, or 0 for none, found \(7, 4\)"),
         ({"num_heads": 5}, "heads must divide the 64 channels"),
         ({"neuron": "lfi"}, "Unknown neuron 'lfi'"),
-        ({"in_chans": 0}, "in_chans must be >= 1"),
+        ({"in_chans": 0}, "in_chans and num_classes: expected"),
     ],
 )
 def test_bad_input(arguments, words):

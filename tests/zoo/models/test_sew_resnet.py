@@ -145,7 +145,7 @@ def test_default_neuron_of_the_papers_nets():
         ({"stem": "smal"}, "Unknown stem of SEWResNet 'smal'. Did you mean 'small'"),
         ({"block": "basics"}, "Unknown block of SEWResNet 'basics'. Did you mean 'basic'"),
         ({"layers": (1, 1)}, "as many stages"),
-        ({"in_chans": 0}, "in_chans must be >= 1"),
+        ({"in_chans": 0}, "in_chans and num_classes: expected"),
     ],
 )
 def test_bad_input(arguments, words):

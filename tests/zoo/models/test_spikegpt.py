@@ -147,7 +147,7 @@ def test_shapes_and_contract(model, tokens):
     assert torch.equal(model(tokens), model(tokens))
     assert silent_layers(model, tokens) == []
     assert not any("lif" in name for name in model.state_dict())
-    with pytest.raises(ValueError, match=r"Expected tokens \[T, N\], found shape"):
+    with pytest.raises(ValueError, match=r"input: expected tokens \[T, N\], found shape"):
         to_sequence(torch.zeros(4, 1, 8), model.kind)
     maps = timm.create_model("spikegpt_tiny", features_only=True, out_indices=(0,))(tokens)
     assert [tuple(feature.shape) for feature in maps] == [(3, 64)]

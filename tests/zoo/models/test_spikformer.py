@@ -159,7 +159,7 @@ def test_energy_counts_every_layer():
         ({"depth": 0}, "depth .* >= 1, found 0"),
         ({"pools": (True, True)}, "pools must say of each of the four units"),
         ({"neuron": "lfi"}, "Unknown neuron 'lfi'"),
-        ({"in_chans": 0}, "in_chans must be >= 1"),
+        ({"in_chans": 0}, "in_chans and num_classes: expected"),
     ],
 )
 def test_bad_input(arguments, words):

@@ -176,7 +176,7 @@ def test_sides_that_patches_do_not_divide(name, multiple):
         ({"num_heads": (1, 3, 3)}, "num_heads must divide dims"),
         ({"group": 48}, "group must divide 4 dims"),
         ({"neuron": "lfi"}, "Unknown neuron 'lfi'"),
-        ({"in_chans": 0}, "in_chans must be >= 1"),
+        ({"in_chans": 0}, "in_chans and num_classes: expected"),
     ],
 )
 def test_bad_input(arguments, words):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -136,3 +137,29 @@ def test_works_in_students_and_trains():
 def test_print_shows_the_numbers():
     neuron = make_neuron({"name": "adlif", "v_threshold": 0.5}, 4)
     assert "num_features=4, v_threshold=0.5, detach_reset=False, surrogate=Rectangle(width=1.0)" in repr(neuron)
+
+
+def test_the_bound_of_a_is_where_the_recurrence_is_stable():
+    """Spectral radius of the linear map of (U, W), by numpy: at most 1 at the bound, above 1 just below it."""
+    neuron, x = AdLIF(num_features=200), torch.zeros(1, 1, 200)
+    torch.nn.init.constant_(neuron.a, -1.0)
+    alpha, beta, a, _ = (number.detach().double().numpy() for number in neuron.numbers(x))
+
+    def radius(a):
+        rows = [[alpha - (1 - alpha) * a, -(1 - alpha) * beta], [a, beta]]  # W first, then U of the new W
+        return np.abs(np.linalg.eigvals(np.moveaxis(np.array(rows), 2, 0))).max(1)
+
+    assert (radius(a) < 1 + 1e-6).all()
+    assert (radius(a - 1e-2) > 1 + 1e-4).all()
+    assert (radius(np.ones_like(a)) < 1).all()
+
+
+@pytest.mark.parametrize("name", ["adlif", "radlif"])
+def test_gradients_are_finite_over_a_thousand_steps(name):
+    neuron = make_neuron(name, num_features=64)
+    x = (5 * torch.rand(1000, 4, 64)).requires_grad_()
+    spikes = neuron(x)
+    assert 0 < spikes.mean() < 1
+    (spikes * torch.randn_like(spikes)).sum().backward()
+    for gradient in (x.grad, *(weight.grad for weight in neuron.parameters())):
+        assert gradient.isfinite().all()

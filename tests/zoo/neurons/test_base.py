@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.neurons import IF, LIF, NEURONS, PLIF, Rectangle, carry_state, make_neuron, override_surrogate
+from zoo.neurons import IF, LI, LIF, NEURONS, PLIF, Rectangle, carry_state, make_neuron, override_surrogate
 
 SETTINGS = [
     {"name": "if"},
@@ -299,3 +299,18 @@ def test_the_table_in_the_docs():
         parameters = {"recurrent.weight" if part == "V" else part for part in re.findall(r"`(\w+)`", learned)}
         assert set(re.findall(r"`(\w+)`", arguments)) == set(own) - common
         assert parameters == PARAMETERS.get(name, set())
+
+
+@every_neuron
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool], ids=str)
+def test_integers_and_bool_are_currents_like_their_fp32(setting, dtype):
+    neuron, x = make_neuron(setting, 3), torch.randint(0, 3, (6, 4, 3)).to(dtype)
+    spikes = neuron(x)
+    assert spikes.dtype is torch.float32
+    assert torch.equal(spikes, neuron(x.float()))
+
+
+def test_a_readout_of_integers_is_not_truncated():
+    readout = LI(num_features=2)
+    assert torch.equal(readout(torch.ones(5, 1, 2, dtype=torch.uint8)), readout(torch.ones(5, 1, 2)))
+    assert readout(torch.ones(5, 1, 2, dtype=torch.uint8)).min() > 0

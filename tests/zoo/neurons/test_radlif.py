@@ -12,6 +12,7 @@ from zoo.neurons import LI, AdLIF, RadLIF
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_spikes_and_gradients_equal_the_equations(adaptive_reference, dtype):
     neuron = RadLIF(num_features=6, self_connections=True, v_threshold=0.3).to(dtype)
+    nn.init.uniform_(neuron.a, 0, 1)  # within the bounds of every beta
     x, weight = 2 * torch.randn(30, 8, 6) + 0.5, torch.randn(30, 8, 6, dtype=torch.float64)
     leaf = x.to(dtype, copy=True).requires_grad_()
     spikes = neuron(leaf)

@@ -17,13 +17,19 @@ DAMAGE = {
     ),
     "config": (lambda p, edit: edit.json(p / "config.json", num_classes=5), r"config\.json was altered"),
     "card": (lambda p, _: (p / "README.md").write_text("hello"), r"README\.md was altered.*'size': 5"),
-    "missing": (lambda p, _: (p / "golden.safetensors").unlink(), r"golden\.safetensors is missing"),
-    "missing card": (lambda p, _: (p / "README.md").unlink(), r"manifest\.json does not list the files"),
-    "no manifest": (lambda p, _: (p / "manifest.json").unlink(), r"manifest\.json is missing"),
-    "broken manifest": (lambda p, _: (p / "manifest.json").write_text("{"), r"manifest\.json is not JSON"),
+    "missing": (lambda p, _: (p / "golden.safetensors").unlink(), r"expected golden\.safetensors, found none"),
+    "missing card": (lambda p, _: (p / "README.md").unlink(), r"manifest\.json: expected a list of the files"),
+    "no manifest": (lambda p, _: (p / "manifest.json").unlink(), r"expected manifest\.json, found none"),
+    "broken manifest": (
+        lambda p, _: (p / "manifest.json").write_text("{"),
+        "expected a JSON object, found JSONDecodeError",
+    ),
     "list as manifest": (lambda p, _: (p / "manifest.json").write_text("[]"), "expected a JSON object, found list"),
-    "pickle": (lambda p, _: (p / "pytorch_model.bin").write_bytes(b"x"), r"pytorch_model\.bin does not belong"),
-    "unlisted": (lambda p, _: (p / "results.json").write_text("{}"), r"manifest\.json does not list"),
+    "pickle": (
+        lambda p, _: (p / "pytorch_model.bin").write_bytes(b"x"),
+        r"nothing pickled.*, found pytorch_model\.bin",
+    ),
+    "unlisted": (lambda p, _: (p / "results.json").write_text("{}"), r"manifest\.json: expected a list of the files"),
     "gone": (lambda p, _: shutil.rmtree(p), r"the registry is empty|Invalid pretrained tag.*checkpoints: none"),
 }
 
@@ -66,12 +72,12 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", [b"{", b"[" * 100_000, b"\xff"])
 def test_what_is_no_json(tmp_path, content):
     (tmp_path / "broken.json").write_bytes(content)
-    with pytest.raises(zoo.RegistryError, match=r"broken\.json is not JSON"):
+    with pytest.raises(zoo.RegistryError, match=r"broken\.json: expected a JSON object, found \w+Error"):
         read_json(tmp_path / "broken.json")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "is not YAML"), ("- a", "expected a recipe, found list")])
+@pytest.mark.parametrize(("text", "message"), [("a: [", "ParserError"), ("- a", "list")])
 def test_what_is_no_recipe(tmp_path, text, message):
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(zoo.RegistryError, match=rf"config\.yaml:? {message}"):
+    with pytest.raises(zoo.RegistryError, match=rf"config\.yaml: expected a YAML mapping, found {message}"):
         read_recipe(tmp_path / "config.yaml")

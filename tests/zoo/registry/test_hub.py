@@ -111,9 +111,9 @@ def test_a_repository_of_timm(fake_hub):
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(zoo.create_model("hf-hub:timm/net").eval()(x), model.eval()(x))
     assert zoo.create_model("hf-hub:timm/net", num_classes=2)(x).shape == (2, 2)
-    with pytest.raises(zoo.RegistryError, match=r"golden\.safetensors is missing"):
+    with pytest.raises(zoo.RegistryError, match=r"expected golden\.safetensors, found none"):
         zoo.verify("hf-hub:timm/net")
-    with pytest.raises(zoo.RegistryError, match=r"golden\.safetensors is missing"):
+    with pytest.raises(zoo.RegistryError, match=r"expected golden\.safetensors, found none"):
         zoo.pull(f"local-dir:{fake_hub.root}/timm/net")
 
 

@@ -225,5 +225,5 @@ def test_an_interrupted_publication_leaves_the_old_version(make, registry, monke
 
 @pytest.mark.parametrize("name", ["mine", "spiking_vgg_tiny.noise", "sew_resnet_tiny", "sew_resnet_tiny."])
 def test_an_entry_is_named_after_its_architecture(original, tmp_path, name):
-    with pytest.raises(ValueError, match=r"is a sew_resnet_tiny: call it sew_resnet_tiny\.TAG"):
+    with pytest.raises(ValueError, match=r"target: expected the name sew_resnet_tiny\.TAG, .* found"):
         zoo.publish(original, tmp_path / name)

@@ -50,14 +50,14 @@ def test_results_of_another_network_are_not_published(original, run, save_run, t
 
 def test_a_checkpoint_that_is_none(tmp_path, save_run, original):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"holds no run: there is no .*best\.ckpt or .*local-dir:"):
+    with pytest.raises(FileNotFoundError, match=r"expected a run with .*best\.ckpt or .*, found none.*local-dir:"):
         zoo.create_model(str(tmp_path / "empty"))
-    with pytest.raises(FileNotFoundError, match=r"there is no .*gone\.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"expected a run with .*gone\.ckpt, found none"):
         zoo.create_model(str(tmp_path / "gone.ckpt"))
     (tmp_path / "text.ckpt").write_text("hello")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     for name in ("text", "foreign"):
-        with pytest.raises(ValueError, match=f"{name}.ckpt is not a checkpoint of a run"):
+        with pytest.raises(ValueError, match=f"{name}.ckpt: expected a checkpoint of a run"):
             zoo.create_model(str(tmp_path / f"{name}.ckpt"))
     weights = {f"model.{key}": value for key, value in original.state_dict().items() if key != "fc.bias"}
     save_run(tmp_path, original, state_dict=weights)
@@ -75,6 +75,6 @@ def test_loading_a_pickle_runs_nothing(registry, seal, tmp_path):
     torch.save({"zoo": Bomb()}, tmp_path / "torch_bomb.ckpt")
     seal(registry / NAME)
     for name in (f"local-dir:{registry / NAME}", str(tmp_path / "bomb.ckpt"), str(tmp_path / "torch_bomb.ckpt")):
-        with pytest.raises(ValueError, match="not a safetensors file|is not a checkpoint of a run"):
+        with pytest.raises(ValueError, match="expected a safetensors file, found|expected a checkpoint of a run"):
             zoo.create_model(name)
     assert not (tmp_path / "exploded").exists()

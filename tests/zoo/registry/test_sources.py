@@ -38,7 +38,7 @@ def test_where_a_name_is_looked_up(library, tmp_path, monkeypatch, original):
     monkeypatch.setattr(sources, "EMBEDDED", Path(shutil.copytree(library, embedded)))
     assert zoo.pull(NAME) == embedded / NAME
     monkeypatch.setenv("SNNZOO_REGISTRY", str(mine))
-    with pytest.raises(zoo.RegistryError, match=r"There is no registry directory .*mine"):
+    with pytest.raises(zoo.RegistryError, match=r"registry: expected a directory, found no .*mine"):
         zoo.pull(NAME)
     shutil.copytree(library / NAME, mine / "sew_resnet_tiny.other")
     assert zoo.pull(NAME) == embedded / NAME
@@ -58,9 +58,9 @@ def test_unknown_names(library):
     with pytest.raises(zoo.RegistryError, match=rf"Unknown checkpoint 'sew_resnet_tiny.nose'. Did you mean '{NAME}'"):
         zoo.pull("sew_resnet_tiny.nose", registry=library)
     for name in ("../registry", "/etc", "..", ".", ""):
-        with pytest.raises(zoo.RegistryError, match=r"Unknown checkpoint|is no published checkpoint"):
+        with pytest.raises(zoo.RegistryError, match=r"Unknown checkpoint|expected a published checkpoint"):
             zoo.pull(name, registry=library)
-    with pytest.raises(zoo.RegistryError, match="There is no checkpoint directory /nowhere"):
+    with pytest.raises(zoo.RegistryError, match="/nowhere: expected a checkpoint directory, found none"):
         zoo.create_model("local-dir:/nowhere")
 
 
@@ -90,7 +90,7 @@ def test_a_published_directory_is_known_by_its_path(make, tmp_path):
 
 def test_another_directory_is_told_from_a_published_one(make, tmp_path):
     zoo.publish(make("sew_resnet_tiny"), tmp_path / NAME)
-    expected = rf"has no manifest\.json.*snnzoo publish {tmp_path} REGISTRY/.*--registry {tmp_path}"
+    expected = rf"found no manifest\.json.*snnzoo publish {tmp_path} REGISTRY/.*--registry {tmp_path}"
     with pytest.raises(zoo.RegistryError, match=expected):
         zoo.verify(str(tmp_path))
 
@@ -98,7 +98,7 @@ def test_another_directory_is_told_from_a_published_one(make, tmp_path):
 def test_pull_copies(registry, tmp_path):
     copy = zoo.pull(NAME, registry=registry, dest=tmp_path / "a/copy")
     assert zoo.verify(f"local-dir:{copy}")
-    with pytest.raises(FileExistsError, match="Choose a new directory"):
+    with pytest.raises(FileExistsError, match="dest: expected a new directory"):
         zoo.pull(NAME, registry=registry, dest=copy)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["copy"]
 
@@ -132,7 +132,7 @@ def test_what_a_name_stands_for(library, run, tmp_path, monkeypatch):
     assert kind("./sew_resnet_tiny") is Run
     with pytest.raises(ValueError, match="Unknown model 'sew_resnet_tny'. Did you mean 'sew_resnet_tiny'"):
         kind("sew_resnet_tny")
-    with pytest.raises(zoo.RegistryError, match="There is no registry directory /nowhere"):
+    with pytest.raises(zoo.RegistryError, match="registry: expected a directory, found no /nowhere"):
         kind(NAME, "/nowhere")
     assert kind(run, "/nowhere") is Run  # needs no registry
 
