@@ -41,7 +41,7 @@ COMMANDS = {
             "commands.report:report",
             "Measure what one inference costs: operations, firing rates, energy, layer by layer.",
         ),
-        "draw": ("commands.draw:draw", "Draw the layers of a network and where spikes flow: a Mermaid flowchart."),
+        "draw": ("commands.draw:draw", "Draw the layers of a network and where spikes flow: a picture or a flowchart."),
         "data": ("commands.data:data", "Show a dataset before training: samples, classes, shapes, events; a picture."),
     },
 }

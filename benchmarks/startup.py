@@ -21,6 +21,8 @@ COMMANDS = {  # words, and the goal in seconds
     "help": (["--help"], 0.3),
     "wrong command": (["tset"], 0.5),
     "wrong argument": (["list", "--pretraind"], 0.5),
+    "help of fit": (["fit", "--help"], 0.5),
+    "wrong option of fit": (["fit", "--modle", "x"], 0.5),
     "list": (["list"], 1.5),
     "info": (["info", "sew_resnet_tiny"], 1.5),
     "import torch, timm": (None, None),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 from lightning import Trainer
-from rich.table import Table
+from rich.table import Column, Table
 
 import zoo
 from lightning_modules.classification import ClassificationModule
@@ -119,9 +119,9 @@ def save_checkpoint(path: Path, conversion: Conversion, architecture: str, args:
 def layer_table(title: str, fits: list[LayerFit]) -> Table:
     """How well each layer fits, one line each."""
     caption = "a: activation of the twin; theta: what a spike stands for; rate: spikes per neuron and step."
-    table = Table("layer", title=title, caption=caption)
+    table = Table(Column("layer", overflow="fold"), title=title, caption=caption)
     for column in ("theta", "rate", "mean |a|", "mean |a - theta rate|"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for fit in fits:
         numbers = (fit.threshold, fit.rate, fit.activation, fit.error)
         table.add_row(fit.name, *(f"{number:.4f}" for number in numbers))

@@ -33,7 +33,7 @@ def draw(data: BaseDataModule, file: Path) -> None:
         draw_sample(figure, grid[row], x, events, name)
     draw_balance(figure.add_subplot(grid[-1]), survey(data))
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=110, bbox_inches="tight")
 
 
 def draw_sample(figure: Figure, place: SubplotSpec, x: Tensor, events: Events | None, name: str) -> None:

@@ -4,11 +4,13 @@ Other commands carry out a recipe with `run_recipe`.
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import getdoc
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from .recipes import missing_recipe
+from .run_options import check_options, help_page
 
 
 def fit(*options: str) -> None:
@@ -32,16 +34,21 @@ def predict(*options: str) -> None:
 
 
 def run_words(command: str, options: Sequence[str]) -> None:
-    """Carry out a command line; a recipe that does not exist is refused before torch is imported.
+    """Carry out a command line; help, an unknown option and a missing recipe are answered before torch is imported.
 
     Raises:
         FileNotFoundError: If there is no such recipe.
         ValueError: If an option is wrong.
+        SystemExit: After the help.
     """
+    if {"-h", "--help"} & set(options):
+        print(help_page(command, str(getdoc(globals()[command]))))
+        raise SystemExit(0)
+    check_options(command, options)
     check_recipes(options)
     from .run import RunCLI
 
-    RunCLI([command, *options])
+    RunCLI([command, *("--help" if word == "--help_all" else word for word in options)])
 
 
 def check_recipes(options: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def report(name: str, registry: str | None = None) -> None:
 
 def report_tables(name: str, cost: "Measurement") -> list["Table"]:
     """The cost of one inference: a table of totals and a table of layers."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from zoo.energy import HOROWITZ_45NM as CONSTANTS
 
@@ -70,7 +70,8 @@ def report_tables(name: str, cost: "Measurement") -> list["Table"]:
         "energy, as in papers": f"{cost.energy_uj('paper'):.3f} µJ (dense MACs of the encoder, ACs elsewhere)",
     }.items():
         totals.add_row(key, value)
-    layers = Table("layer", "kind", "dense", "MACs", "ACs", "input density", title="layers")
+    numbers = (Column(name, no_wrap=True, justify="right") for name in ("dense", "MACs", "ACs", "input density"))
+    layers = Table(Column("layer", overflow="fold"), Column("kind", no_wrap=True), *numbers, title="layers")
     for layer in cost.layers:
         counts = (f"{count:,.0f}" for count in (layer.dense, layer.macs, layer.acs))
         layers.add_row(layer.name, layer.kind, *counts, f"{layer.input_density:.3f}")

@@ -33,11 +33,16 @@ class ProgressBar(RichProgressBar):
         return metrics
 
 
+def by_number(name: str) -> list[str | int]:
+    """A key that sorts names by the numbers in them: acc_at_2 before acc_at_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
 def score_table(title: str, scores: Mapping[str, Tensor]) -> Table:
     """What a validation or test gave, with units: shares in percent, all else to four decimals."""
     table = Table("metric", "value", title=title)
-    for name, value in sorted(scores.items()):
-        metric = name.split("/")[-1]
+    for name in sorted(scores, key=by_number):
+        value, metric = scores[name], name.split("/")[-1]
         share = re.search("acc($|_at_|_top)|agreement|recall_at_", metric)
         table.add_row(name, UNITS.get(metric, "{:.2%}" if share else "{:.4f}").format(value.item()))
     return table

@@ -19,6 +19,7 @@ from zoo.trace import watching
 MOST_CLASSES = (
     256  # of a confusion matrix: torchmetrics compares every answer with all of its cells, 2 GB for 1,024 tokens
 )
+MOST_NEURONS = 100  # of a layer in the raster
 
 
 class Plots(Callback):
@@ -29,6 +30,7 @@ class Plots(Callback):
         self.stack = ExitStack()
         self.raster: dict[str, Tensor] = {}
         self.rates: dict[str, list[float]] = {}
+        self.sample: tuple[int, int] | None = None  # class and answer of the sample in the raster
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw the learning curves."""
@@ -40,7 +42,7 @@ class Plots(Callback):
         """Begin to count answers."""
         countable = pl_module.num_classes <= MOST_CLASSES
         self.confusion = MulticlassConfusionMatrix(pl_module.num_classes).to(pl_module.device) if countable else None
-        self.raster, self.rates = {}, {}
+        self.raster, self.rates, self.sample = {}, {}, None
 
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -50,17 +52,17 @@ class Plots(Callback):
             self.stack.enter_context(watching(spiking_neurons(pl_module.model), self.keep))
 
     def keep(self, name: str, neuron: nn.Module, args: Any, spikes: Tensor) -> None:
-        """Keep the firing rate of every step, and the spikes of some neurons for the first sample."""
+        """Keep the firing rate of every step, and the spikes [T, neurons] of the first sample."""
         self.rates[name] = spikes.float().flatten(1).mean(1).tolist()
-        sample = spikes[:, 0].flatten(1)  # [T, neurons]
-        chosen = torch.linspace(0, sample.shape[1] - 1, min(100, sample.shape[1])).long()
-        self.raster[name] = sample[:, chosen.to(sample.device)].cpu()
+        self.raster[name] = spikes[:, 0].flatten(1).bool().cpu()
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Count the answers of a batch."""
         self.stack.close()
+        if batch_idx == 0 and batch[1].ndim == 1:  # one class per sample
+            self.sample = int(batch[1][0]), int(outputs[0].argmax())
         if self.confusion is not None:
             target = batch[1].flatten()
             self.confusion.update(outputs.argmax(-1), target[target >= 0])  # -100: a step without a label
@@ -75,7 +77,9 @@ class Plots(Callback):
             save(draw_confusion(counts, names), trainer, "confusion_matrix")
         if self.rates:
             save(draw_firing_rates(self.rates), trainer, "firing_rates")
-            save(draw_raster(self.raster), trainer, "spike_raster")
+            answer = self.sample and ": class {}, answer {}".format(*(names[label] for label in self.sample))
+            title = f"first sample of the test split{answer or ''}"
+            save(draw_raster(self.raster, title), trainer, "spike_raster")
         if pl_module.exit_curve:
             save(draw_exit_curve(pl_module.exit_curve), trainer, "early_exit")
 
@@ -95,10 +99,11 @@ def read_curves(run: Path) -> dict[str, dict[int, float]]:
 
 
 def draw_learning_curves(curves: dict[str, dict[int, float]]) -> Figure:
-    """Loss, accuracy and, if logged, the firing rate, over epochs."""
+    """Loss, accuracy and, if logged, the agreement with the teacher and the firing rate, over epochs."""
     panels = {
         "loss": ["train/loss", "val/loss"],
-        "accuracy": ["train/acc", "val/acc", "val/agreement"],
+        "accuracy": ["train/acc", "val/acc"],
+        "agreement with the teacher": ["val/agreement"],  # often equals the accuracy, whose line it would hide
         "firing rate": ["val/firing_rate"],
     }
     shown = {title: [n for n in names if n in curves] for title, names in panels.items()}
@@ -146,26 +151,33 @@ def draw_firing_rates(rates: dict[str, list[float]]) -> Figure:
         axes.scatter(steps, [row] * len(steps), s=14, c=range(len(steps)), cmap="viridis", zorder=2)
     axes.set_yticks(range(len(rates)), list(rates))
     axes.invert_yaxis()
-    axes.set(
-        xlabel="spikes per neuron and step", title="dots: single steps, from the first (dark) to the last (bright)"
-    )
+    axes.set_xlabel("spikes per neuron and step\n(dots: single steps, the first dark, the last bright)")
     return figure
 
 
-def draw_raster(raster: dict[str, Tensor]) -> Figure:
-    """Spikes of up to 100 neurons of every layer, for one sample: steps across, neurons down."""
+def draw_raster(raster: dict[str, Tensor], title: str = "") -> Figure:
+    """Spikes [T, neurons] of every layer, for one sample: steps across, neurons down.
+
+    Of a layer of more than 100 neurons, 100 are shown at equal distances; its title gives both numbers.
+    """
     columns = min(4, len(raster))
     rows = -(-len(raster) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.4 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, (name, spikes) in zip(panels, raster.items(), strict=False):
+        total = spikes.shape[1]
+        chosen = torch.linspace(0, total - 1, min(MOST_NEURONS, total)).long()
+        spikes = spikes[:, chosen]
+        count = f"{len(chosen)} of {total:,}" if len(chosen) < total else f"{total}"
         steps, neurons = spikes.nonzero(as_tuple=True)
         mark = {"marker": "s", "s": 3} if len(spikes) <= 20 else {"marker": ".", "s": 5, "linewidths": 0}
         axes.scatter(steps + 1, neurons, color="black", **mark)
-        axes.set(title=name, xlim=(0.5, len(spikes) + 0.5), ylim=(-2, spikes.shape[1] + 1))
+        axes.set_title(f"{name}\n{count} neurons", size=8)
+        axes.set(xlim=(0.5, len(spikes) + 0.5), ylim=(-2, spikes.shape[1] + 1))
         axes.set_xticks(range(1, len(spikes) + 1) if len(spikes) <= 10 else [1, len(spikes)])
     for axes in panels[len(raster) :]:
         axes.axis("off")
+    figure.suptitle(title)
     figure.supxlabel("step")
     figure.supylabel("neuron")
     return figure
@@ -184,7 +196,7 @@ def draw_exit_curve(curve: dict[str, list[dict[str, float]]]) -> Figure:
 
 
 def save(figure: Figure, trainer: Trainer, name: str) -> None:
-    """Write a picture into the run."""
+    """Write a picture into the run, as large as its longest text needs."""
     folder = Path(trainer.default_root_dir) / "plots"
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=130)
+    figure.savefig(folder / f"{name}.png", dpi=130, bbox_inches="tight")

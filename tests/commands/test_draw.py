@@ -12,8 +12,12 @@ def test_draw(registry, tmp_path, capsys, fails):
     assert "LIF" in printed
     main(["draw", "spiking_vgg_tiny.noise", "--registry", registry, "--output", str(tmp_path / "vgg.mmd")])
     assert (tmp_path / "vgg.mmd").read_text(encoding="utf-8") == printed
-    for name, file in (("sew_resnet_tiny", "x.png"), ("sew_*tiny", "x.mmd")):
-        assert "output: expected a file that ends in .md" in fails(["draw", name, "--output", str(tmp_path / file)])
+    for name, file, accepted in (
+        ("sew_resnet_tiny", "x.jpg", ".svg or .png or .mmd or .md"),
+        ("sew_*tiny", "x.svg", ".md for a page of 2 networks"),
+    ):
+        error = fails(["draw", name, "--output", str(tmp_path / file)])
+        assert f"output: expected a file that ends in {accepted}, found" in error
         assert not (tmp_path / file).exists()
     assert "Did you mean 'sew_resnet_tiny'" in fails(["draw", "sew_resnet_tinny"])
 

@@ -1,8 +1,15 @@
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import torch
+from rich.console import Console
 
 import zoo
 from cli import main
+from commands.report import report_tables
+from zoo.energy import measure
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,8 +24,6 @@ def test_report(registry, capsys):
 
 
 def test_report_counts_spike_trains(tmp_path, capsys):
-    import torch
-
     model = zoo.create_model("eventprop_mlp_tiny", num_steps=40)
     zoo.publish(model, tmp_path / "eventprop_mlp_tiny.noise", golden_input=(torch.rand(40, 6, 5) < 0.3).float())
     main(["report", "eventprop_mlp_tiny.noise", "--registry", str(tmp_path)])
@@ -47,3 +52,14 @@ def test_report_shows_the_early_exit_of_a_test(tmp_path, capsys, monkeypatch):
     main(["publish", run, str(tmp_path / "registry/spiking_vgg_tiny.digits")])
     main(["report", f"local-dir:{tmp_path}/registry/spiking_vgg_tiny.digits"])
     assert "early exit, on the test split" in capsys.readouterr().out
+
+
+def test_no_two_layers_look_alike_in_a_narrow_terminal():
+    layers = [f"stages.3.5.attention.projection.branch_{side}.conv" for side in ("left", "right")]
+    cost = measure(zoo.create_model("spiking_vgg_tiny"), [torch.rand(1, 3, 32, 32)])
+    cost = replace(cost, layers=tuple(replace(cost.layers[0], name=name, dense=123_456_789) for name in layers))
+    console = Console(width=80, file=io.StringIO())
+    console.print(report_tables("student", cost)[1])
+    lines = [line.split("│") for line in console.file.getvalue().splitlines() if line.startswith("│")]
+    assert "".join(cells[1].strip() for cells in lines) == "".join(layers)
+    assert [cells[3].strip() for cells in lines if cells[3].strip()] == ["123,456,789"] * 2
