@@ -24,7 +24,10 @@ MAY_IMPORT = {
 ONLY_IN = {
     "lightning": ("commands/", "lightning_modules/", "datamodules/"),
     "tonic": ("datamodules/",),
-    "huggingface_hub": ("zoo/registry/hub.py",),
+    "huggingface_hub": (
+        "zoo/registry/hub.py",
+        "zoo/registry/card.py",
+    ),  # the latter writes the header, and connects to nothing
 }
 LONGEST = 400  # lines of a file
 MAY_BE_LONGER = {
