@@ -3,8 +3,10 @@
 import csv
 import difflib
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_info
 
 SPLITS = ("train", "val", "test")
 Files = list[tuple[Path, str]]  # file and class name
@@ -35,9 +37,12 @@ def subfolders(folder: Path) -> list[Path]:
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> Files:
     """The files of `folder/<class>/*` with one of the suffixes, and their classes."""
     files: Files = []
+    left_out: Counter[str] = Counter()
     for class_folder in subfolders(folder):
         found = [path for path in sorted(class_folder.iterdir()) if has_suffix(path, suffixes)]
         files += [(path, class_folder.name) for path in found]
+        ignored = set(class_folder.rglob("*")) - set(found)
+        left_out.update(path.suffix.lower() or path.name for path in ignored if path.is_file() and path.name[0] != ".")
         if not found:
             raise ValueError(
                 f"{class_folder}: a class folder without data. Files must lie directly in it and end in one of "
@@ -45,6 +50,9 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> Files:
             )
     if not files:
         raise ValueError(f"{folder}: found no class folders. Expected {folder}/<class>/<file>, or a split_file.")
+    if left_out:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in left_out.most_common(5))
+        rank_zero_info(f"{folder}: left out {left_out.total():,} files of another kind or in deeper folders ({kinds}).")
     return files
 
 

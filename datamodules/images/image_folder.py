@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -41,13 +41,14 @@ class ImageFolderDataModule(BaseDataModule):
         test_fraction: Part of each class for the test, where the data do not say.
         hflip: Whether to augment by flips; switch off if left and right matter (text, arrows).
         augmentation: Transforms that replace shifts and flips; see `BaseDataModule`.
+        background: Colour that transparent images are laid on, by name or as #rrggbb.
         kwargs: Arguments of `BaseDataModule`.
 
     Raises:
         FileNotFoundError: If `root`, `split_file` or an image it names does not exist.
         ValueError: If there are no images, fewer than two classes, a class without an image in some split, an error in
-            `split_file`, an argument out of range; in `setup`, if a file is not an image of 8 bits per channel; in
-            loading, if an image is truncated.
+            `split_file`, an argument out of range; in `setup`, if a file is not an image of 8 bits per channel or has
+            too many pixels; in loading, if an image is truncated.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ImageFolderDataModule(BaseDataModule):
         test_fraction: float = 0.15,
         hflip: bool = True,
         augmentation: list[nn.Module] | None = None,
+        background: str = "white",
         **kwargs: Any,
     ) -> None:
         super().__init__(val_fraction=val_fraction, augmentation=augmentation, **kwargs)
@@ -71,7 +73,13 @@ class ImageFolderDataModule(BaseDataModule):
             raise ValueError(f"in_chans: expected 3 (colour) or 1 (grey), found {in_chans}.")
         if image_size < 1:
             raise ValueError(f"image_size: expected at least 1, found {image_size}.")
-        self.in_chans, self.image_size = in_chans, image_size
+        try:
+            ImageColor.getrgb(background)
+        except ValueError as error:
+            raise ValueError(
+                f"background: expected a colour such as white or #ffffff, found {background!r}. Name another."
+            ) from error
+        self.in_chans, self.image_size, self.background = in_chans, image_size, background
         self.mean, self.std = (tuple(values or [0.5] * in_chans) for values in (mean, std))
         if not len(self.mean) == len(self.std) == in_chans or min(self.std) <= 0:
             raise ValueError(
@@ -95,7 +103,8 @@ class ImageFolderDataModule(BaseDataModule):
         for file, _ in (pair for files in self.files.values() for pair in files):
             open_image(file).close()
         labels = {name: label for label, name in enumerate(self.label_names)}
-        return {split: ImageFiles(files, labels, self.in_chans, self.image_size) for split, files in self.files.items()}
+        how = (labels, self.in_chans, self.image_size, self.background)
+        return {split: ImageFiles(files, *how) for split, files in self.files.items()}
 
 
 class ImageFiles(Dataset[tuple[Tensor, int]]):
@@ -106,10 +115,13 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         labels: Class name -> label.
         in_chans: C, 3 = colour, 1 = grey.
         image_size: S, in pixels.
+        background: Colour that transparent images are laid on.
     """
 
-    def __init__(self, files: Files, labels: dict[str, int], in_chans: int, image_size: int) -> None:
-        self.files, self.labels, self.image_size = files, labels, image_size
+    def __init__(
+        self, files: Files, labels: dict[str, int], in_chans: int, image_size: int, background: str = "white"
+    ) -> None:
+        self.files, self.labels, self.image_size, self.background = files, labels, image_size, background
         self.mode = "RGB" if in_chans == 3 else "L"
         self.fit = v2.Compose([v2.Resize(image_size), v2.CenterCrop(image_size), v2.PILToTensor()])
 
@@ -119,7 +131,7 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
             # A large JPEG is decoded at a fraction of its size, several times faster; other formats ignore this.
             image.draft(self.mode, (2 * self.image_size, 2 * self.image_size))
             try:
-                upright = ImageOps.exif_transpose(image).convert(self.mode)
+                upright = opaque(ImageOps.exif_transpose(image), self.background).convert(self.mode)
             except (OSError, SyntaxError, ValueError) as error:
                 raise ValueError(f"{file}: the image cannot be read ({error}). Repair or remove it.") from error
         return self.fit(upright)[None], self.labels[name]
@@ -133,16 +145,28 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return [self.labels[name] for _, name in self.files]
 
 
+def opaque(image: Image.Image, background: str) -> Image.Image:
+    """An image on a background; dropping the transparency would show the colours hidden under it, often black."""
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+
+
 def open_image(file: Path) -> Image.Image:
     """Open an image without reading its pixels.
 
     Raises:
-        ValueError: If it is no image, or has more than 8 bits per channel (converting it would clip it to white).
+        ValueError: If it is no image, has more than 8 bits per channel (converting it would clip it to white), or more
+            pixels than Pillow opens.
     """
     try:
         image = Image.open(file)
     except OSError as error:
         raise ValueError(f"{file}: not an image that can be read ({error}). Repair or remove it.") from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(f"{file}: expected at most {most:,} pixels, found more ({error}). Scale it down.") from error
     if image.mode[0] in "IF":
         image.close()
         raise ValueError(f"{file}: has more than 8 bits per channel (mode {image.mode}). Convert it to 8 bits.")

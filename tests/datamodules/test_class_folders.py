@@ -162,3 +162,16 @@ def test_no_split_file(tmp_path):
 def test_an_empty_split_file(tmp_path):
     with pytest.raises(ValueError, match="at least two classes, found no files"):
         class_names(read_split_file(write_csv(tmp_path, []), tmp_path))
+
+
+def test_files_left_out_are_counted_in_one_line(tmp_path, caplog):
+    for name in ("cat", "dog"):
+        (tmp_path / name / "deeper").mkdir(parents=True)
+        for file in ("1.png", "2.png", "3.png", "4.heic", "deeper/5.png", ".hidden"):
+            (tmp_path / name / file).touch()
+    with caplog.at_level("INFO"):
+        find_splits(tmp_path, IMAGES, 0.2, 0.2)
+    (line,) = [record.message for record in caplog.records]
+    assert "left out 4 files" in line
+    assert "2 .heic" in line
+    assert "2 .png" in line

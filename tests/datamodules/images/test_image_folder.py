@@ -182,3 +182,41 @@ def test_real_folder(tmp_path):
     assert data.num_classes == 10
     assert {split: len(part) for split, part in data.splits.items()} == {"train": 1700, "val": 300, "test": 1000}
     assert sum(len(y) for _, y in data.test_dataloader()) == 1000
+
+
+@pytest.mark.parametrize("in_chans", [1, 3])
+@pytest.mark.parametrize(("background", "rgb"), [("white", (255, 255, 255)), ("#336699", (0x33, 0x66, 0x99))])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "RGB with one colour", "L with one grey"])
+def test_transparent_images_lie_on_the_background(tmp_path, kind, background, rgb, in_chans):
+    """Black, all transparent: what is seen is the background."""
+    file = tmp_path / "x.png"
+    if kind in ("RGBA", "LA"):
+        Image.new(kind, (20, 20), 0).save(file)
+    elif kind == "palette":
+        Image.new("P", (20, 20), 0).save(file, transparency=0)
+    else:
+        mode = kind.split()[0]
+        Image.new(mode, (20, 20), 0).save(file, transparency=(0, 0, 0) if mode == "RGB" else 0)
+    pixels = ImageFiles([(file, "x")], {"x": 0}, in_chans, 16, background)[0][0][0]
+    red, green, blue = rgb
+    grey = round(0.299 * red + 0.587 * green + 0.114 * blue)  # ITU-R 601-2
+    expected = torch.tensor(rgb if in_chans == 3 else [grey])
+    assert (pixels.int() - expected[:, None, None]).abs().max() <= 1
+
+
+def test_half_transparent(tmp_path):
+    pixels = one(tmp_path, Image.new("RGBA", (20, 20), (200, 0, 0, 128)))
+    expected = torch.tensor([200, 0, 0]) * (128 / 255) + 255 * (127 / 255)
+    assert (pixels - expected[:, None, None]).abs().max() <= 1
+
+
+def test_unknown_background(tmp_path):
+    with pytest.raises(ValueError, match="background: expected a colour such as white or #ffffff, found 'whit'"):
+        ImageFolderDataModule(str(write(tmp_path)), background="whit")
+
+
+def test_too_many_pixels_name_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # Pillow refuses twice as many: here 1,000; else 179 million
+    write(tmp_path, size=(40, 40))
+    with pytest.raises(ValueError, match=r"\.(png|jpg): expected at most 1,000 pixels, found more"):
+        ready(tmp_path)
