@@ -1,5 +1,6 @@
 """Sound as sequences [T, F]: log-mel frames, or spikes where a band crosses a level; what recordings of words share."""
 
+import io
 import math
 import wave
 from abc import ABC, abstractmethod
@@ -261,13 +262,16 @@ def check_ranges(*ranges: tuple[str, float, float]) -> None:
 
 
 def read_wav(file: Path, rate: int) -> NDArray[np.float32]:
-    """Samples in -1..1 of a wav file with one channel of 16 bit.
+    """Samples in -1..1 of a wav file with one channel of 16 bit (PCM), also with an extensible header.
 
     Raises:
         DataError: If it is another file, breaks off, or is empty.
     """
+    data, code = plain_header(file.read_bytes())
+    if code in FORMATS:
+        raise DataError(file, f"expected 16-bit PCM, found {FORMATS[code]}. Convert it.")
     try:
-        with wave.open(str(file), "rb") as recording:
+        with wave.open(io.BytesIO(data), "rb") as recording:
             kind = (recording.getnchannels(), recording.getsampwidth(), recording.getframerate())
             count = recording.getnframes()
             data = recording.readframes(count)
@@ -286,3 +290,23 @@ def read_wav(file: Path, rate: int) -> NDArray[np.float32]:
     if not count:
         raise DataError(file, "holds no sound. Delete it and get it again.")
     return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(2**15)
+
+
+FORMATS = {2: "Microsoft ADPCM", 3: "floating-point numbers", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 85: "MP3"}
+EXTENSIBLE = 0xFFFE  # Python 3.11's `wave` does not know it
+
+
+def plain_header(data: bytes) -> tuple[bytes, int]:
+    """A wav file whose format code is no longer "extensible", but that of the samples; and this code, or -1.
+
+    Chunks are a name (4 bytes), a length (4) and a content of even length. That of "fmt " begins with the code (2);
+    in an extensible one the code of the samples stands at byte 24.
+    """
+    at = 12
+    while at + 8 <= len(data) and data[at : at + 4] != b"fmt ":
+        at += 8 + (length := int.from_bytes(data[at + 4 : at + 8], "little")) + length % 2
+    code = int.from_bytes(data[at + 8 : at + 10], "little") if at + 24 <= len(data) else -1
+    if code == EXTENSIBLE and at + 34 <= len(data):
+        data = data[: at + 8] + data[at + 32 : at + 34] + data[at + 10 :]
+        code = int.from_bytes(data[at + 8 : at + 10], "little")
+    return data, code

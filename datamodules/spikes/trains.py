@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 
 from ..base import BaseDataModule
 from ..errors import DataError
+from ..hdf5 import refuse_missing_filters
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +126,13 @@ def open_h5(file: Path) -> Iterator[Any]:
     """An HDF5 file, open for reading, then closed.
 
     Raises:
-        DataError: If it is none, is damaged, or lacks what is asked of it.
+        DataError: If it is none, is damaged, needs a filter that HDF5 does not have here, or lacks what is asked of it.
     """
     import h5py  # type: ignore[import-untyped]
 
     try:
         with h5py.File(file, "r") as data:
+            data.visititems(lambda _, item: refuse_missing_filters(file, item) if hasattr(item, "chunks") else None)
             yield data
     except DataError:
         raise

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, parsing
+from ...hdf5 import refuse_missing_filters
 from ...matlab import mat_arrays
 from ..arrays import Events, SensorSize
 from .binary import Array, refuse_outside, unwrapped
@@ -254,6 +255,7 @@ def loaded(file: Path, dataset: Any) -> Array:
         unit = "chunks" if dataset.chunks else "bytes"
         problem = f"{dataset.name} promises {expected} {unit}, found {found}."
         raise DataError(file, problem, dataset.id.get_offset())
+    refuse_missing_filters(file, dataset)
     values: Array = dataset[()]
     return values
 

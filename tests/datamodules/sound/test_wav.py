@@ -1,3 +1,4 @@
+import struct
 import wave
 from contextlib import suppress
 
@@ -185,3 +186,40 @@ def test_a_damaged_wav_file_is_named(tmp_path_factory, data):
         file.write_bytes(whole)
         with suppress(DataError):
             assert len(read_wav(file, RATE)) <= 80
+
+
+def riff(code, bits, data, extension=b"", before=b""):
+    """A wav file of one channel at 8 kHz, written by hand."""
+    size = bits // 8
+    content = struct.pack("<HHIIHH", code, 1, RATE, RATE * size, size, bits) + extension
+    chunks = before + struct.pack("<4sI", b"fmt ", len(content)) + content
+    chunks += struct.pack("<4sI", b"data", len(data)) + data
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks
+
+
+def extension(code, valid_bits):
+    """What an extensible header adds: its length, valid bits, speakers, and the code of the samples in a GUID."""
+    guid = struct.pack("<H", code) + bytes.fromhex("000000001000800000aa00389b71")
+    return struct.pack("<HHI", 22, valid_bits, 4) + guid
+
+
+@pytest.mark.parametrize("before", [b"", struct.pack("<4sI", b"LIST", 3) + b"abc\0"])
+def test_an_extensible_header(tmp_path, before):
+    samples = np.array([0, 1, -1, 2**14, -(2**15)], "<i2")
+    (tmp_path / "a.wav").write_bytes(riff(0xFFFE, 16, samples.tobytes(), extension(1, 16), before))
+    assert read_wav(tmp_path / "a.wav", RATE).tolist() == (samples / 2**15).tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (riff(3, 32, bytes(8)), "expected 16-bit PCM, found floating-point numbers. Convert it"),
+        (riff(0xFFFE, 32, bytes(8), extension(3, 32)), "expected 16-bit PCM, found floating-point numbers. Convert it"),
+        (riff(7, 8, bytes(8)), "expected 16-bit PCM, found mu-law. Convert it"),
+        (riff(0xFFFE, 24, bytes(9), extension(1, 24)), "1 channels of 24 bit at 8000 Hz; .* Convert it"),
+    ],
+)
+def test_a_good_file_of_another_kind_is_to_be_converted(tmp_path, content, found):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.wav: {found}"):
+        read_wav(tmp_path / "a.wav", RATE)
