@@ -235,6 +235,7 @@ def published_teacher(dataset, directory, chans, size):
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.filterwarnings("ignore:.*did not fire once")  # on noise, after two batches
 def test_recipe_runs(recipe, tmp_path, monkeypatch):
     dataset = recipe.parent.name
     settings = yaml.safe_load(recipe.read_text())

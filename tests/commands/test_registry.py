@@ -27,7 +27,7 @@ def test_checkpoints_are_those_of_the_zoo(registry, monkeypatch):
         assert checkpoints(pattern, registry) == zoo.list_models(pattern, pretrained=True, registry=registry)
     monkeypatch.setenv("SNNZOO_REGISTRY", registry)
     assert checkpoints() == zoo.list_models(pretrained=True)
-    with pytest.raises(zoo.RegistryError, match="no registry directory /no"):
+    with pytest.raises(zoo.RegistryError, match="registry: expected a directory, found no /no"):
         checkpoints("*", "/no")
 
 

@@ -71,7 +71,7 @@ def test_a_module_of_unknown_origin_says_that_it_cannot_be_published(images, ada
     module = ClassificationModule(own, adam, num_classes=3)
     run = trainer(max_epochs=1)
     run.fit(module, images, images)
-    with pytest.warns(UserWarning, match="cannot be published or loaded by name: .* not made by zoo.create_model"):
+    with pytest.warns(UserWarning, match="loaded by name: .* expected one made by zoo.create_model"):
         run.save_checkpoint(tmp_path / "own.ckpt")
     state = torch.load(tmp_path / "own.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(state["model.model.module.1.weight"], own[1].weight)

@@ -182,8 +182,9 @@ def lif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
 
 @register_model
 def adlif_mlp_tiny(pretrained: bool = False, **kwargs: Any) -> SpikingMLP:
-    """Two hidden layers of 24 and 16 adaptive neurons, for tests."""
-    return create(SpikingMLP, "adlif_mlp_tiny", pretrained, kwargs, hidden=(24, 16), neuron="adlif")
+    """Two hidden layers of 24 and 16 adaptive neurons, for tests, with a lower threshold."""
+    neuron = {"name": "adlif", "v_threshold": 0.5}
+    return create(SpikingMLP, "adlif_mlp_tiny", pretrained, kwargs, hidden=(24, 16), neuron=neuron)
 
 
 @register_model

@@ -213,7 +213,7 @@ def test_bad_arguments(changes, message):
 
 def test_bad_input():
     model, x = make("mlp")
-    with pytest.raises(ValueError, match=r"spike trains \[T, N, F\], found shape"):
+    with pytest.raises(ValueError, match=r"spike trains \[T, N, F\], T >= 1, found shape"):
         model(torch.zeros(4, 1, 8, 8))
     with pytest.raises(ValueError, match="expected binary spikes"):
         model(x / 2)

@@ -76,7 +76,8 @@ def simulate(model, x, kind, threshold):
                 if kind == "radlif":
                     current += math.fsum(part["act.recurrent.weight"][j][i] * before[i] for i in units if i != j)
                 if kind != "lif":
-                    w[j] = part["act.beta"][j] * w[j] + part["act.a"][j] * u[j] + part["act.b"][j] * before[j]
+                    beta = part["act.beta"][j]
+                    w[j] = beta * w[j] + max(part["act.a"][j], beta - 1) * u[j] + part["act.b"][j] * before[j]
                 u[j] = alpha * (u[j] - threshold * before[j]) + (1 - alpha) * (current - w[j])
                 s[j] = float(u[j] >= threshold)
                 now.append(s[j])
@@ -92,7 +93,7 @@ def test_equals_its_equations_neuron_by_neuron(name):
     with torch.no_grad():
         found = model.forward_sequence(x)
     kind = name.split("_")[0]
-    expected = simulate(model, x, kind, threshold=0.3 if kind == "lif" else 1)
+    expected = simulate(model, x, kind, threshold={"lif": 0.3, "adlif": 0.5, "radlif": 0.5}[kind])
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
 
 
@@ -160,5 +161,5 @@ def test_step_by_step_only_without_the_softmax():
 def test_what_it_refuses(changes, message):
     with pytest.raises(ValueError, match=message):
         timm.create_model("adlif_mlp_tiny", **changes)
-    with pytest.raises(ValueError, match=r"spike trains \[T, N, F\], found shape \(2, 12\)"):
+    with pytest.raises(ValueError, match=r"spike trains \[T, N, F\], T >= 1, found shape \(2, 12\)"):
         timm.create_model("adlif_mlp_tiny", in_chans=12)(torch.zeros(2, 12))
