@@ -31,7 +31,7 @@ from .objectives.base import has_steps
 from .rules.base import Batch, Rule
 from .rules.bptt import BPTT
 from .rules.sltt import SLTT
-from .schedule import warmup_cosine
+from .schedule import steps_of, steps_per_epoch, warmup_cosine
 from .shadow import ShadowWeights
 from .tasks import Task, task_of
 
@@ -255,8 +255,8 @@ class ClassifierModule(LightningModule, ABC):
         optimizer = self.optimizer(list(groups))
         for group, factor in zip(optimizer.param_groups, factors, strict=True):
             group["lr"] = group["lr"] * factor
-        total = int(self.trainer.estimated_stepping_batches)
-        warmup = round(total * self.warmup_epochs / max(self.trainer.max_epochs or 1, 1))
+        total = steps_of(self.trainer)
+        warmup = round(self.warmup_epochs * steps_per_epoch(self.trainer))
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -9,6 +9,7 @@ from lightning import Callback, Trainer
 from zoo.model import SpikingModel
 
 from ..module import ClassifierModule
+from ..schedule import epochs_of
 
 
 class GrowSteps(Callback):
@@ -124,9 +125,11 @@ def check_growth(grow: GrowSteps, trainer: Trainer, module: ClassifierModule) ->
             f"GrowSteps: expected k of sltt <= {grow.steps[0]}, the first of the steps, found "
             f"k = {module.rule.least_steps}. Leave k out, or begin at more steps."
         )
-    total = trainer.max_epochs
-    if not trainer.fast_dev_run and (total is None or sum(grow.epochs) >= total):  # type: ignore[attr-defined]
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    total = epochs_of(trainer)
+    if sum(grow.epochs) >= total:
         raise ValueError(
-            f"epochs of GrowSteps: expected a sum below max_epochs = {total}, so that epochs are left for "
-            f"num_steps = {model.num_steps}, found {list(grow.epochs)}."
+            f"epochs of GrowSteps: expected a sum below {total}, the epochs of the training, so that epochs are left "
+            f"for num_steps = {model.num_steps}, found {list(grow.epochs)}."
         )

@@ -162,7 +162,15 @@ def test_what_it_refuses(numbers, message):
         DelayAnnealing(**numbers)
 
 
+def test_a_fit_that_ends_by_steps_anneals_in_its_own_epochs(trainer):
+    """Not in those of max_epochs, which it does not reach."""
+    length = {"max_epochs": 1000, "max_steps": 3 * len(Order().train_dataloader())}
+    callback = DelayAnnealing(share=1.0)
+    trainer(callbacks=[callback], limit_val_batches=0, **length).fit(make(), Order())
+    assert callback.epochs == 3
+
+
 def test_a_fit_of_unknown_length_is_refused(trainer):
-    run = trainer(max_epochs=-1, max_steps=10, callbacks=[DelayAnnealing()])
-    with pytest.raises(ValueError, match="found max_epochs=-1"):
+    run = trainer(max_epochs=-1, max_time="00:00:01:00", callbacks=[DelayAnnealing()])
+    with pytest.raises(ValueError, match="expected max_epochs or max_steps"):
         run.fit(make(), Order())

@@ -127,8 +127,8 @@ def test_lists_that_make_no_phases(steps, epochs, message):
     ("callback", "max_epochs", "message"),
     [
         (GrowSteps([1, 4], [1, 1]), 5, r"numbers below num_steps = 4 of the student, found \[1, 4\]"),
-        (GrowSteps([1, 2], [1, 1]), 2, r"a sum below max_epochs = 2, .* num_steps = 4, found \[1, 1\]"),
-        (GrowSteps([1, 2], [1, 1]), -1, r"a sum below max_epochs = -1"),
+        (GrowSteps([1, 2], [1, 1]), 2, r"a sum below 2, .* num_steps = 4, found \[1, 1\]"),
+        (GrowSteps([1, 2], [1, 1]), -1, r"a sum below 2, the epochs of the training"),
     ],
 )
 def test_phases_that_leave_nothing_are_refused_before_training(
