@@ -10,7 +10,7 @@ from ..splits import check_fraction
 from .arrays import SensorSize
 from .pipeline import EventDataModule
 from .readers.formats import SUFFIXES
-from .recordings import EventSample, read_sample, recording_stats
+from .recordings import EventSample, Recordings, read_sample, recording_stats
 
 
 class EventFolderDataModule(EventDataModule):
@@ -24,11 +24,14 @@ class EventFolderDataModule(EventDataModule):
 
     Args:
         root: Folder of the recordings.
-        sensor_size: (W, H, P) of the camera; P = 2 for two polarities, 1 to count both alike. Default: what the files
-            say, else one more than the largest coordinates of all recordings, which are read for that.
+        sensor_size: (W, H, P) of the camera of files that do not state it; P = 2 for two polarities, 1 to count both
+            alike. A file that states its camera is scaled by that. Default: the largest camera that the files state,
+            else one more than the largest coordinates of all recordings, which are read for that.
         columns: Order of the columns of files that do not name them: see `read_events`.
         time_unit: µs in one unit of time of files that do not say it: 1e6 for seconds. None: µs.
         camera: DVS128, DAVIS240 or DAVIS346, of AER-DAT2.0 files whose header names no chip.
+        drop_outside: Drop events outside of the camera, and say how many; all files are read first. By default the
+            first one is an error.
         split_file: CSV file `path,label,split`.
         val_fraction: Part of each class for validation, where the data do not say.
         test_fraction: Part of each class for the test, where the data do not say.
@@ -48,6 +51,7 @@ class EventFolderDataModule(EventDataModule):
         columns: str = "txyp",
         time_unit: float | None = None,
         camera: str | None = None,
+        drop_outside: bool = False,
         split_file: str | None = None,
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -56,7 +60,9 @@ class EventFolderDataModule(EventDataModule):
         super().__init__(root=root, val_fraction=val_fraction, **kwargs)
         check_fraction("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
-        self.reader = partial(read_sample, columns=columns, time_unit=time_unit, camera=camera)
+        self.drop_outside = drop_outside
+        how = {"columns": columns, "time_unit": time_unit, "camera": camera}
+        self.reader = partial(read_sample, keep_outside=drop_outside, **how)
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root.absolute()}.")
         if split_file is None:
@@ -73,8 +79,12 @@ class EventFolderDataModule(EventDataModule):
         labels = {name: label for label, name in enumerate(self.label_names)}
         return {split: [EventSample(file, labels[name]) for file, name in files] for split, files in self.files.items()}
 
+    def recordings(self, *args: Any, **kwargs: bool) -> Recordings:
+        """As for every dataset, but of cameras that may differ."""
+        return super().recordings(*args, any_camera=True, drop_outside=self.drop_outside, **kwargs)
+
     def largest(self) -> SensorSize:
-        """The smallest sensor that has all events of all recordings that can be read, and at least `size`.
+        """The smallest sensor that has all cameras and events of all recordings that can be read, and at least `size`.
 
         In small data a pixel at the edge may never fire, and a frame of `size` is asked for.
         """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..base import BaseDataModule
-from ..cache import Cache, default_folder, key_of
+from ..cache import Arrays, Cache, default_folder, key_of
 from ..errors import DataError
 from ..images.transforms import ImageAugmentation
 from .arrays import Events, SensorSize
@@ -118,6 +118,7 @@ class EventDataModule(BaseDataModule, ABC):
         self.wanted_size = (size, size) if isinstance(size, int) else size
         self.reader: Callable[[EventSample], Events] = read_sample  # a dataset with a format of its own changes it
         self.left_out: list[str] = []
+        self.dropped: dict[Path, int] = {}  # events outside of the sensor
 
     @abstractmethod
     def find(self) -> dict[str, list[EventSample]]:
@@ -174,13 +175,16 @@ class EventDataModule(BaseDataModule, ABC):
         steps = getattr(self.representation, "num_steps", None)
         return super().input_cfg | {"input_size": self.input_size} | ({"num_steps": steps} if steps else {})
 
-    def recordings(self, samples: Sequence[EventSample], representation: Representation | None) -> Recordings:
-        """A dataset of samples as arrays of a representation, or as events."""
-        return Recordings(samples, self.reader, self.sensor_size, self.size, self.filters, representation, self.cache)
+    def recordings(
+        self, samples: Sequence[EventSample], representation: Representation | None, **kwargs: bool
+    ) -> Recordings:
+        """A dataset of samples as arrays of a representation, or as events; with other arguments of `Recordings`."""
+        how = (self.reader, self.sensor_size, self.size, self.filters, representation, self.cache)
+        return Recordings(samples, *how, **kwargs)
 
     def load(self) -> dict[str, Dataset[Any]]:
         """Find the files; cut them into windows, and read them all, if the arguments ask for it."""
-        self.left_out = []
+        self.left_out, self.dropped = [], {}
         splits: dict[str, Dataset[Any]] = {}
         for split, samples in self.find().items():
             kept = [part for sample in samples for part in self.parts(sample)]
@@ -188,8 +192,8 @@ class EventDataModule(BaseDataModule, ABC):
                 raise ValueError(f"{self.root}: no sample is left in the {split} split. {self.summary()}")
             augmented = split == "train" and self.augment and len(self.augmentation) > 0
             splits[split] = self.recordings(kept, None if augmented else self.representation)
-        if self.left_out:
-            warnings.warn(self.summary(), stacklevel=2)
+        if summary := self.summary():
+            warnings.warn(summary, stacklevel=2)
         return splits
 
     def mixes(self) -> list[nn.Module]:
@@ -198,24 +202,37 @@ class EventDataModule(BaseDataModule, ABC):
 
     def summary(self) -> str:
         """What was left out."""
-        shown = "; ".join(self.left_out[:3]) + ("; ..." if len(self.left_out) > 3 else "")
-        return f"Left out {len(self.left_out)} samples: {shown.rstrip('.')}." if self.left_out else ""
+        dropped = [f"{file}: {count}" for file, count in self.dropped.items() if count]
+        events = f"{sum(self.dropped.values())} events outside of the sensor"
+        parts = ((f"{len(self.left_out)} samples", self.left_out), (events, dropped))
+        return " ".join(
+            f"Left out {what}: {'; '.join(where[:3]).rstrip('.')}{'; ...' if len(where) > 3 else '.'}"
+            for what, where in parts
+            if where
+        )
 
     def parts(self, sample: EventSample) -> list[EventSample]:
         """The parts of a sample that are used: itself, or its windows."""
-        if self.window_ms is None and not self.min_events and self.on_error == "raise":
-            return [sample]
         recordings = self.recordings([sample], None)
+        checked = self.min_events or self.on_error == "skip" or recordings.drop_outside
+        if self.window_ms is None and not checked:
+            return [sample]
         key = key_of(sample.fingerprint(), recordings.how, self.window_ms, self.stride_ms)
+
+        def measured() -> Arrays:
+            events, dropped = recordings.read_and_count(sample)
+            return {"windows": self.windows(events), "dropped": np.array([dropped])}
+
         try:
-            found = self.cache.recall(key, lambda: {"windows": self.windows(recordings.read(sample))})["windows"]
+            found = self.cache.recall(key, measured)
         except DataError as error:
             if self.on_error == "raise":
                 raise
             self.left_out.append(str(error))
             return []
+        self.dropped[sample.file] = self.dropped.get(sample.file, 0) + int(found["dropped"][0])
         kept = []
-        for begin, end, count in found.tolist():
+        for begin, end, count in found["windows"].tolist():
             stop = end if sample.stop is None else min(end, sample.stop)  # later events belong to another sample
             if count >= self.min_events:
                 kept.append(sample if self.window_ms is None else dataclasses.replace(sample, start=begin, stop=stop))

@@ -16,6 +16,7 @@ from ..cache import Arrays, Cache, code_of, key_of
 from ..errors import naming
 from .arrays import Events, SensorSize
 from .frames import Representation, in_sensor
+from .readers.binary import OutsideError
 from .readers.formats import read_events
 
 EVENT_TYPES = (np.int64, np.int16, np.int16, np.uint8)  # of t, x, y and p
@@ -43,9 +44,24 @@ class EventSample:
         return [str(self.file.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, self.start, self.stop]
 
 
-def read_sample(sample: EventSample, **kwargs: Any) -> Events:
-    """The events of a sample, of a file of any known format; the arguments are those of `read_events`."""
-    return between(read_events(sample.file, **kwargs), sample.start, sample.stop)
+def read_sample(sample: EventSample, keep_outside: bool = False, **kwargs: Any) -> Events:
+    """The events of a sample, of a file of any known format.
+
+    Args:
+        sample: The sample.
+        keep_outside: Whether events outside of the camera are returned with the others, and are no error.
+        kwargs: Arguments of `read_events`.
+
+    Raises:
+        DataError: See `read_events`.
+    """
+    try:
+        events = read_events(sample.file, **kwargs)
+    except OutsideError as error:
+        if not keep_outside or error.events is None:
+            raise
+        events = error.events
+    return between(events, sample.start, sample.stop)
 
 
 def between(events: Events, start: int | None, stop: int | None) -> Events:
@@ -67,6 +83,8 @@ class Recordings(Dataset[Any]):
         filters: Events -> events, one after another, the same ones always.
         representation: Events -> array; None for the events themselves.
         cache: Where results are kept.
+        any_camera: Whether a recording that states its camera is scaled by that, and only the others by `sensor_size`.
+        drop_outside: Whether events outside of the sensor are dropped, and are no error.
     """
 
     def __init__(
@@ -78,10 +96,13 @@ class Recordings(Dataset[Any]):
         filters: Sequence[nn.Module],
         representation: Representation | None,
         cache: Cache,
+        any_camera: bool = False,
+        drop_outside: bool = False,
     ) -> None:
+        self.any_camera, self.drop_outside = any_camera, drop_outside
         self.samples, self.reader, self.sensor_size, self.size = samples, reader, sensor_size, size
         self.filters, self.representation, self.cache = filters, representation, cache
-        self.how = [described(part) for part in (reader, sensor_size, size, *filters)]
+        self.how = [described(part) for part in (reader, sensor_size, size, any_camera, drop_outside, *filters)]
 
     def __getitem__(self, index: int) -> tuple[Tensor | Events, int]:
         sample = self.samples[index]
@@ -117,11 +138,19 @@ class Recordings(Dataset[Any]):
 
     def read(self, sample: EventSample) -> Events:
         """The events of a sample, read from its file, scaled and filtered."""
+        return self.read_and_count(sample)[0]
+
+    def read_and_count(self, sample: EventSample) -> tuple[Events, int]:
+        """The events of a sample, scaled and filtered, and the number of those that were outside of its sensor."""
         with naming(sample.file):
-            events = scaled(in_sensor(self.reader(sample), self.sensor_size), self.sensor_size, self.scaled)
+            found = self.reader(sample)
+            width, height, _ = (self.any_camera and found.sensor_size) or self.sensor_size
+            sensor = width, height, self.sensor_size[2]
+            inside = on_sensor(found, sensor) if self.drop_outside else in_sensor(found, sensor)
+            events = scaled(inside, sensor, self.scaled)
             for step in self.filters:
                 events = step(events)
-        return events
+        return events, len(found) - len(inside)
 
     @property
     def scaled(self) -> SensorSize:
@@ -152,6 +181,13 @@ def recording_stats(sample: EventSample, reader: Callable[[EventSample], Events]
 
     key = key_of(sample.fingerprint(), described(reader), "stats")
     return RecordingStats(*cache.recall(key, measured)["stats"].tolist())
+
+
+def on_sensor(events: Events, size: SensorSize) -> Events:
+    """The events on a sensor."""
+    width, height, _ = size
+    chosen = (events.x >= 0) & (events.x < width) & (events.y >= 0) & (events.y < height)
+    return events if chosen.all() else events[chosen]
 
 
 def scaled(events: Events, old: SensorSize, new: SensorSize) -> Events:

@@ -14,8 +14,25 @@ Array = NDArray[Any]
 CAMERAS = {"DVS128": (128, 128, 2), "DAVIS240": (240, 180, 2), "DAVIS346": (346, 260, 2)}
 
 
+class OutsideError(DataError):
+    """Events of a recording are outside of its camera.
+
+    Args:
+        file: See `DataError`.
+        problem: See `DataError`.
+        offset: See `DataError`.
+        events: All events of the recording; None in another process than the one that read it.
+    """
+
+    def __init__(
+        self, file: Path | str, problem: str = "", offset: int | None = None, events: Events | None = None
+    ) -> None:
+        super().__init__(file, problem, offset)
+        self.events = events
+
+
 def refuse_outside(file: Path, events: Events, begin: Callable[[int], int | None] = lambda event: None) -> None:
-    """Raise a DataError at the first event that is not on the camera; `begin` tells where it stands in the file."""
+    """Raise an OutsideError at the first event that is not on the camera; `begin` tells where it is in the file."""
     if events.sensor_size is None or not len(events):
         return
     x, y, (width, height, _) = events.x, events.y, events.sensor_size
@@ -23,7 +40,7 @@ def refuse_outside(file: Path, events: Events, begin: Callable[[int], int | None
         return
     first = int(((x < 0) | (x >= width) | (y < 0) | (y >= height)).argmax())
     problem = f"event {first} is at x = {x[first]}, y = {y[first]}; the camera has {width} x {height} pixels."
-    raise DataError(file, problem, begin(first))
+    raise OutsideError(file, problem, begin(first), events)
 
 
 def records(file: Path, data: bytes, begin: int, dtype: Any) -> Array:

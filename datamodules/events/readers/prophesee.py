@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import DataError
 from ..arrays import Events, SensorSize
 from ..compiled import compiled
-from .binary import Array, header_lines, records, refuse_outside, unwrapped
+from .binary import Array, OutsideError, header_lines, records, refuse_outside, unwrapped
 from .tables import size_of
 
 
@@ -78,8 +78,12 @@ def read_raw(file: Path) -> Events:
     n, left_out, wrong = decode(words, width, height, t, x, y, p)
     offset = begin + words.itemsize * (wrong if wrong >= 0 else 0)
     if wrong >= 0:
-        found = f"the word {words[wrong]:#x} has an unknown type, or is an event off"
-        raise DataError(file, f"{found} the camera's {width} x {height} pixels.", offset)
+        n, left_out, unknown = decode(words, 2**15, 2**15, t, x, y, p)  # what int16 holds
+        if unknown >= 0:
+            offset = begin + words.itemsize * unknown
+            raise DataError(file, f"the word {words[unknown]:#x} has an unknown type.", offset)
+        problem = f"the word {words[wrong]:#x} is an event off the camera's {width} x {height} pixels."
+        raise OutsideError(file, problem, offset, size and Events(t[:n], x[:n], y[:n], p[:n], size))
     if left_out and not n:
         raise DataError(file, f"all {left_out} events stand before the first time.", offset)
     return Events(t[:n], x[:n], y[:n], p[:n], size)

@@ -175,3 +175,56 @@ def test_a_recording_in_two_formats_would_be_in_two_splits(tmp_path):
     np.savez(root / "left/00.npz", recording(0))
     with pytest.raises(ValueError, match=r"left/00\.np.* and 00\.np.* seem to be one recording in two formats"):
         folder(root)
+
+
+def write_cameras(root, sizes, outside=()):
+    """One event at the last pixel of a camera that each file states, and events outside of it in some."""
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for n, (width, height) in enumerate(sizes):
+            x = np.array([width - 1] + [width + 28] * outside.count(n))
+            events = {"t": np.arange(len(x)), "x": x, "y": np.full(len(x), height - 1), "p": np.ones(len(x), int)}
+            np.savez(root / name / f"{n}.npz", **events, width=width, height=height)
+    return root
+
+
+def filled(data):
+    """(row, column) of the one event of each recording."""
+    sources = (data.splits[split].source for split in ("train", "val", "test"))
+    frames = [source[n][0].int() for source in sources for n in range(len(source))]
+    assert [int(x.sum()) for x in frames] == [1] * len(frames)
+    return [tuple(x.nonzero()[0, 2:].tolist()) for x in frames]
+
+
+@pytest.mark.parametrize("given", [None, (1280, 720, 2), (320, 240, 1)])
+def test_every_recording_is_scaled_by_the_camera_that_it_states(tmp_path, given):
+    root = write_cameras(tmp_path, [(1280, 720), (640, 480), (346, 260), (128, 128)])
+    data = ready(root, size=(72, 128), sensor_size=given, representation=Frames(num_steps=1))
+    assert filled(data) == [(71, 127)] * 8
+
+
+def test_without_a_size_frames_are_as_large_as_the_largest_camera(tmp_path):
+    data = ready(write_cameras(tmp_path, [(64, 48), (32, 12), (64, 48)]), representation=Frames(num_steps=1))
+    assert data.sensor_size == (64, 48, 2)
+    assert sorted(set(filled(data))) == [(44, 62), (47, 63)]  # 11 * 48 / 12 and 31 * 64 / 32
+
+
+def test_events_outside_of_the_camera_are_dropped_and_counted_if_asked(tmp_path):
+    root = write_cameras(tmp_path, [(1280, 720)] * 3, outside=(1, 2, 2))
+    with pytest.raises(DataError, match=r"\.npz: event 1 is at x = 1308, y = 719; the camera has 1280 x 720 pix"):
+        folder(root)
+    with pytest.warns(UserWarning, match=r"Left out 6 events outside of the sensor: .*\.npz: [12]; "):
+        data = ready(root, drop_outside=True, size=(72, 128), representation=Frames(num_steps=1))
+    assert filled(data) == [(71, 127)] * 6
+    with pytest.raises(ValueError, match=r"Left out 2 samples: .* 1 events, fewer than 2.* Left out . events outside"):
+        ready(root, drop_outside=True, min_events=2)
+
+
+def test_dropped_by_the_size_that_is_given(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for n in range(3):
+            (tmp_path / name / f"{n}.csv").write_text("t,x,y,p\n0,3,2,1\n1,4,2,1\n2,3,3,0\n")
+    with pytest.warns(UserWarning, match="Left out 12 events outside of the sensor"):
+        data = ready(tmp_path, drop_outside=True, sensor_size=(4, 3, 2), representation=Frames(num_steps=1))
+    assert filled(data) == [(2, 3)] * 6

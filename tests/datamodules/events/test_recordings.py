@@ -1,6 +1,7 @@
 """Samples of recordings, their numbers, and the keys under which they are kept."""
 
 import sys
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -9,13 +10,22 @@ from torch import nn
 
 import datamodules
 from datamodules.cache import Cache, code_of
+from datamodules.errors import DataError
 from datamodules.events.arrays import Events
 from datamodules.events.augmentation.space import Flip
 from datamodules.events.camera import EventCamera
 from datamodules.events.clouds import Cloud
 from datamodules.events.filters import Denoise
 from datamodules.events.frames import Frames, TimeSurface
-from datamodules.events.recordings import EventSample, between, described, recording_stats, scaled
+from datamodules.events.recordings import (
+    EventSample,
+    Recordings,
+    between,
+    described,
+    read_sample,
+    recording_stats,
+    scaled,
+)
 from datamodules.events.twin import CameraReader
 
 
@@ -101,3 +111,31 @@ def test_the_public_classes_have_names_of_their_own():
     """Keys tell the parts of this package apart by their names only."""
     public = [getattr(datamodules, name) for name in datamodules.__all__]
     assert len({kind.__qualname__ for kind in public}) == len(public)
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "kind"),
+    [
+        # EVT3: time, row 0, events at x = 7, 1308 and 5; the same with a vector of 12 pixels from 1275 on
+        ("3.0", [0x8000, 0x6001, 0x0000, 0x2807, 0x251C, 0x2005], "<u2"),
+        ("3.0", [0x8000, 0x6001, 0x0000, 0x2807, 0x34FB, 0x4021, 0x2005], "<u2"),
+        # EVT2: time; type, low bits of the time, x, y
+        ("2.0", [0x80000000, 0x10000000 | 7 << 11, 1308 << 11, 5 << 11], "<u4"),
+    ],
+)
+def test_the_other_events_of_a_raw_file_stay(tmp_path, header, words, kind):
+    sample = EventSample(tmp_path / "a.raw", 0)
+    start = f"% evt {header}\n% geometry 1280x720\n% end\n".encode()
+    sample.file.write_bytes(start + np.array(words, kind).tobytes())
+    with pytest.raises(DataError, match="off the camera's 1280 x 720 pixels"):
+        read_sample(sample)
+    how = (partial(read_sample, keep_outside=True), (1280, 720, 2), (720, 1280), (), None, Cache(tmp_path, 0))
+    events, dropped = Recordings([sample], *how, drop_outside=True).read_and_count(sample)
+    assert events.x[[0, -1]].tolist() == [7, 5]
+    assert (len(events), dropped) == (3 if len(words) == 7 else 2, 1)
+    with pytest.raises(DataError, match=r"a\.raw: event \d is at x = 1\d+, y = 0 .* outside a sensor of 1280 x 720"):
+        Recordings([sample], *how).read(sample)
+    unknown = np.array([0xB0000000 if kind == "<u4" else 0xB000], kind)
+    sample.file.write_bytes(sample.file.read_bytes() + unknown.tobytes())
+    with pytest.raises(DataError, match="0xb0+ has an unknown type"):
+        read_sample(sample, keep_outside=True)
