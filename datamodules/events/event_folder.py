@@ -10,7 +10,7 @@ from ..splits import check_fraction
 from .arrays import SensorSize
 from .pipeline import EventDataModule
 from .readers.formats import SUFFIXES
-from .recordings import EventSample, Recordings, read_sample, recording_stats
+from .recordings import EventSample, read_sample, recording_stats
 
 
 class EventFolderDataModule(EventDataModule):
@@ -60,9 +60,10 @@ class EventFolderDataModule(EventDataModule):
         super().__init__(root=root, val_fraction=val_fraction, **kwargs)
         check_fraction("test_fraction", test_fraction)
         check_fraction("val_fraction + test_fraction", val_fraction + test_fraction)
-        self.drop_outside = drop_outside
-        how = {"columns": columns, "time_unit": time_unit, "camera": camera}
-        self.reader = partial(read_sample, keep_outside=drop_outside, **how)
+        self.any_camera, self.drop_outside = True, drop_outside
+        self.reader = partial(
+            read_sample, keep_outside=drop_outside, columns=columns, time_unit=time_unit, camera=camera
+        )
         if not self.root.is_dir():
             raise FileNotFoundError(f"root: there is no folder {self.root.absolute()}.")
         if split_file is None:
@@ -78,10 +79,6 @@ class EventFolderDataModule(EventDataModule):
         """The files of every split."""
         labels = {name: label for label, name in enumerate(self.label_names)}
         return {split: [EventSample(file, labels[name]) for file, name in files] for split, files in self.files.items()}
-
-    def recordings(self, *args: Any, **kwargs: bool) -> Recordings:
-        """As for every dataset, but of cameras that may differ."""
-        return super().recordings(*args, any_camera=True, drop_outside=self.drop_outside, **kwargs)
 
     def largest(self) -> SensorSize:
         """The smallest sensor that has all cameras and events of all recordings that can be read, and at least `size`.

@@ -119,6 +119,7 @@ class EventDataModule(BaseDataModule, ABC):
         self.reader: Callable[[EventSample], Events] = read_sample  # a dataset with a format of its own changes it
         self.left_out: list[str] = []
         self.dropped: dict[Path, int] = {}  # events outside of the sensor
+        self.any_camera = self.drop_outside = False  # see `Recordings`; a dataset of files of any camera changes them
 
     @abstractmethod
     def find(self) -> dict[str, list[EventSample]]:
@@ -175,12 +176,10 @@ class EventDataModule(BaseDataModule, ABC):
         steps = getattr(self.representation, "num_steps", None)
         return super().input_cfg | {"input_size": self.input_size} | ({"num_steps": steps} if steps else {})
 
-    def recordings(
-        self, samples: Sequence[EventSample], representation: Representation | None, **kwargs: bool
-    ) -> Recordings:
-        """A dataset of samples as arrays of a representation, or as events; with other arguments of `Recordings`."""
+    def recordings(self, samples: Sequence[EventSample], representation: Representation | None) -> Recordings:
+        """A dataset of samples as arrays of a representation, or as events."""
         how = (self.reader, self.sensor_size, self.size, self.filters, representation, self.cache)
-        return Recordings(samples, *how, **kwargs)
+        return Recordings(samples, *how, self.any_camera, self.drop_outside)
 
     def load(self) -> dict[str, Dataset[Any]]:
         """Find the files; cut them into windows, and read them all, if the arguments ask for it."""
