@@ -96,16 +96,11 @@ class LayerCost:
     encoder: bool
 
 
-def _total(operation: str) -> property:
-    return property(lambda measurement: sum(getattr(layer, operation) for layer in measurement.layers))
-
-
 @dataclass(frozen=True)
 class Measurement:
     """What one inference of a model costs, averaged over `num_samples` samples.
 
     Attributes:
-        dense, macs, acs, sops: The sums over all layers; see `LayerCost`.
         num_samples: Number of samples measured.
         layers: One row per connection layer and `MatMul`.
         firing_rates: Mean output of every spiking layer, by name: spikes per neuron and step.
@@ -127,10 +122,25 @@ class Measurement:
     connection_sparsity: float
     parameter_sparsity: float
 
-    dense = _total("dense")
-    macs = _total("macs")
-    acs = _total("acs")
-    sops = _total("sops")
+    @property
+    def dense(self) -> float:
+        """Multiplications per inference with nothing skipped."""
+        return sum(layer.dense for layer in self.layers)
+
+    @property
+    def macs(self) -> float:
+        """Effective multiply-accumulates per inference."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def acs(self) -> float:
+        """Effective accumulates per inference."""
+        return sum(layer.acs for layer in self.layers)
+
+    @property
+    def sops(self) -> float:
+        """Synaptic operations per inference as papers count them."""
+        return sum(layer.sops for layer in self.layers)
 
     @property
     def firing_rate(self) -> float | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .layers.stateless import make_classifier
 from .neurons import Neuron, Stateful
 from .recompute import recompute
-from .sequence import SequenceKind, to_sequence
+from .sequence import SequenceKind, check_finite, to_sequence
 from .trace import watching
 
 Network = Any
@@ -250,7 +250,13 @@ class SpikingModel(SequenceModel):
             ValueError: If it has other axes, other channels or spike trains, or a value that is not finite; if an image
                 has pixels 0..255.
         """
-        x = self.in_dtype(to_sequence(x, self.kind), x.dtype == torch.uint8 and x.ndim < self.kind)
+        if x.dtype == torch.uint8 and x.ndim < self.kind:
+            raise ValueError(
+                "input: expected a normalised image of floating-point numbers, found torch.uint8. Use (x / 255 - mean) "
+                "/ std of the model's pretrained_cfg."
+            )
+        x = self.in_dtype(to_sequence(x, self.kind))
+        check_finite(x)
         if self.kind.counted and x.shape[2] != self.in_chans:
             raise ValueError(
                 f"input of {type(self).__name__}: expected {self.in_chans} {self.kind.counted}, found {x.shape[2]}. "
@@ -258,18 +264,13 @@ class SpikingModel(SequenceModel):
             )
         return x
 
-    def in_dtype(self, x: Tensor, pixels: bool) -> Tensor:
+    def in_dtype(self, x: Tensor) -> Tensor:
         """The sequence in the dtype of the weights; tokens must be, and stay, integers."""
-        if self.kind is SequenceKind.TOKENS:
-            if x.is_floating_point() or x.dtype == torch.bool:
-                raise ValueError(f"input: expected integers, found {x.dtype}. Use x.long().")
-            return x
-        if pixels:
-            raise ValueError(
-                "Image: expected normalised floating-point values, found torch.uint8. Use (x / 255 - mean) / std of "
-                "the model's pretrained_cfg."
-            )
-        return x.to(next(self.parameters()).dtype)
+        if self.kind is not SequenceKind.TOKENS:
+            return x.to(next(self.parameters()).dtype)
+        if x.is_floating_point() or x.dtype == torch.bool:
+            raise ValueError(f"input: expected integers, found {x.dtype}. Use x.long().")
+        return x
 
     def repeat_still(self, current: Tensor) -> Tensor:
         """Show the encoded current [1, N, ...] of a still image for `num_steps` steps (no copy)."""
@@ -284,7 +285,7 @@ class SpikingModel(SequenceModel):
         if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
             return module(x)
         chain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-        parts: Any = module if chain else [module]
+        parts: Any = module if chain else [module]  # of an nn.Sequential, each of its modules
         for part in parts:
             x = recompute(part, x, self)
         return x

@@ -6,10 +6,37 @@ V symbols of a vocabulary.
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
 
 import torch
 from torch import Tensor
+
+FACTS = {  # number of axes: axes, words, still, counted, code, content; see `SequenceKind`
+    2: ("TN", "tokens [T, N]", False, "", "torch.zeros({1}, 1, dtype=torch.int64)", "{0} symbols"),
+    3: (
+        "TNF",
+        "spike trains [T, N, F]",
+        False,
+        "inputs (spike trains)",
+        "torch.zeros(100, 1, {0})",
+        "F = {0} trains of 0 and 1",
+    ),
+    4: (
+        "TNPD",
+        "event clouds [N, P, 3] or a sequence [T, N, P, 3]",
+        True,
+        "",
+        "torch.rand(1, {1}, {0})",
+        "{1} points",
+    ),
+    5: (
+        "TNCHW",
+        "images [N, C, H, W] or a sequence [T, N, C, H, W]",
+        True,
+        "channels",
+        "torch.zeros(1, {0}, {1}, {2})",
+        "{1}x{2} pixels",
+    ),
+}
 
 
 class SequenceKind(IntEnum):
@@ -24,19 +51,10 @@ class SequenceKind(IntEnum):
         content: what it consists of; for cards, and formats of an "input_size", as `noise` takes it.
     """
 
-    TOKENS = 2, "TN", "tokens [T, N]", False, "", "torch.zeros({1}, 1, dtype=torch.int64)", "{0} symbols"
-    SPIKE_TRAINS = (
-        *(3, "TNF", "spike trains [T, N, F]", False, "inputs (spike trains)"),
-        *("torch.zeros(100, 1, {0})", "F = {0} trains of 0 and 1"),
-    )
-    CLOUDS = (
-        *(4, "TNPD", "event clouds [N, P, 3] or a sequence [T, N, P, 3]", True, ""),
-        *("torch.rand(1, {1}, {0})", "{1} points"),
-    )
-    IMAGES = (
-        *(5, "TNCHW", "images [N, C, H, W] or a sequence [T, N, C, H, W]", True, "channels"),
-        *("torch.zeros(1, {0}, {1}, {2})", "{1}x{2} pixels"),
-    )
+    TOKENS = 2
+    SPIKE_TRAINS = 3
+    CLOUDS = 4
+    IMAGES = 5
 
     axes: str
     words: str
@@ -45,12 +63,9 @@ class SequenceKind(IntEnum):
     code: str
     content: str
 
-    def __new__(cls, ndim: int, *facts: Any) -> "SequenceKind":
-        """A member whose value is the number of axes."""
-        kind = int.__new__(cls, ndim)
-        kind._value_ = ndim
-        vars(kind).update(zip(("axes", "words", "still", "counted", "code", "content"), facts, strict=False))
-        return kind
+    def __init__(self, ndim: int) -> None:
+        """Take the facts about the kind from the table."""
+        self.axes, self.words, self.still, self.counted, self.code, self.content = FACTS[ndim]
 
     @property
     def sample_axes(self) -> str:
@@ -82,13 +97,12 @@ def to_sequence(x: Tensor, kind: SequenceKind = SequenceKind.IMAGES) -> Tensor:
     """A sequence of this kind: what stands still becomes one with T = 1, a sequence stays as it is.
 
     Raises:
-        ValueError: If x has another number of axes, no step, or a value that is not finite.
+        ValueError: If x has another number of axes, or no step.
     """
     if kind.still and x.ndim == kind - 1:
         x = x.unsqueeze(0)
     if x.ndim != kind or not len(x):
         raise ValueError(f"input: expected {kind.words}, T >= 1, found shape {tuple(x.shape)}.")
-    check_finite(x)
     return x
 
 

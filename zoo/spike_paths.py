@@ -97,7 +97,11 @@ class Paths:
                 self.signals.update(dict.fromkeys(call.gives, signal))
 
     def plan(self) -> Plan:
-        """Where theta goes; ValueError if spikes are added to a current that no norm of its own scales."""
+        """Where theta goes.
+
+        Raises:
+            ValueError: If spikes are added to a current that no norm of its own scales.
+        """
         gives: dict[str, str] = {}
         givers: dict[str, str] = {}
         units: dict[str, str | None] = {}
@@ -161,7 +165,11 @@ class Paths:
         raise ValueError(f"{where} computes {name} of {read[0].kind}, which has no spiking counterpart. {CONVERTIBLE}")
 
     def maximum(self, signal: Signal, where: str) -> Signal:
-        """A max-pool, of currents only (ValueError). A current that is still is constant, so its maximum is exact."""
+        """A max-pool, of currents only. A current that is still is constant, so its maximum is exact.
+
+        Raises:
+            ValueError: If it reads spikes.
+        """
         if signal.kind == "spikes":
             raise ValueError(
                 f"{where} is a max-pool behind {signal.unit}: the maximum of spikes is not the spikes of a maximum. "
@@ -172,7 +180,11 @@ class Paths:
         return Signal(signal.kind, signal.unit)
 
     def add(self, a: Signal, b: Signal, where: str) -> Signal:
-        """A sum of currents, or of spikes and a current of one layer, which can be scaled to fit (else ValueError)."""
+        """A sum of currents, or of a current that one layer gives and spikes.
+
+        Raises:
+            ValueError: If spikes of two layers are added, or nothing can be scaled to fit the spikes.
+        """
         if a.unit == b.unit and "spikes" not in (a.kind, b.kind):
             return Signal("current", a.unit)
         plain, counted = (a, b) if a.unit is None else (b, a)

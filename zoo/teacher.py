@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .errors import unknown
 from .model import Network, SequenceModel
-from .sequence import SequenceKind, to_sequence
+from .sequence import SequenceKind, check_finite, to_sequence
 
 Frames = Literal["mean", "per_step"]
 """What a still model reads of a sequence: the mean frame (T = 1), or every frame by itself (T as the sequence)."""
@@ -81,6 +81,7 @@ class StillModel(SequenceModel):
     def frame(self, x: Tensor) -> Tensor:
         """The images [N, C', H', W'] that the model reads of a sequence [T, N, C, H, W]; T*N of them with per_step."""
         x = to_sequence(x)
+        check_finite(x)
         image = x.mean(0) if self.frames == "mean" else x.flatten(0, 1)
         image = image * self.scale + self.shift
         if image.shape[1] == 1:

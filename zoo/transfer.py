@@ -106,7 +106,7 @@ def copy_weights(student: nn.Module, teacher: Network) -> Transfer:
     teacher = teacher.network if isinstance(teacher, SequenceModel) else teacher
     ours, theirs = layers(student), layers(teacher)
     marks = [
-        {name: signature(layer, not index) for index, (name, layer) in enumerate(side.items())}
+        {name: signature(layer, index == 0) for index, (name, layer) in enumerate(side.items())}
         for side in (ours, theirs)
     ]
     copied = {name: name for name, mark in marks[0].items() if mark == marks[1].get(name)}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from zoo.sequence import SequenceKind, to_sequence
+from zoo.sequence import SequenceKind, check_finite, to_sequence
 
 SIZES = {2: (50, 8, 1), 3: (20, 1, 1), 4: (3, 16, 1), 5: (2, 8, 9)}
 
@@ -40,7 +40,7 @@ def test_values_that_are_not_finite_are_refused_with_their_place(value):
     x = torch.zeros(2, 1, 4, 4)
     x[1, 0, 2, 3] = value
     with pytest.raises(ValueError, match=rf"expected finite numbers, found {value} at \[0, 1, 0, 2, 3\] .* 1 such"):
-        to_sequence(x)
+        check_finite(x[None])
 
 
 @pytest.mark.parametrize("kind", SequenceKind)

@@ -1,6 +1,6 @@
 """What `snnzoo info` prints of a student, and the index from which it answers without building one.
 
-python -m zoo.registry.facts      writes the index (`make index`); a test compares it with the students
+`python -m zoo.registry.facts` (`make index`) writes the index. A test compares it with the students.
 """
 
 import json

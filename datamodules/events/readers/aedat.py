@@ -40,7 +40,7 @@ def aedat2(file: Path, data: bytes, begin: int, header: str, camera: str | None)
     pairs = records(file, data, begin, [("a", ">u4"), ("t", ">u4")])
     a, t = pairs["a"].astype(np.uint32), unwrapped(pairs["t"])
     chip = re.search(r"AEChip: (\S+)", header)
-    named = camera_of(chip[1]) if chip else camera
+    named = (camera_of(chip[1]) if chip else None) or camera
     if named is None:
         found = f"the chip {chip[1]}" if chip else "no line # AEChip"
         known = ", ".join(CAMERAS)
@@ -50,7 +50,7 @@ def aedat2(file: Path, data: bytes, begin: int, header: str, camera: str | None)
     special = a & (1 << 15 if old else 1 << 31 | 1 << 10) != 0
     if (wrong := a >> 16 != 0 if old else ~special & (a & 0x7FF != 0)).any():
         first = int(wrong.argmax())
-        problem = f"event {first} has the address {pairs['a'][first]:#x}, expected one of a {named}. Name the camera."
+        problem = f"event {first} has the address {pairs['a'][first]:#x}, expected one of a {named}. Check camera=."
         raise DataError(file, problem, begin + 8 * first)
     chosen = np.flatnonzero(~special)
     a, t = a[chosen].astype(np.int32), t[chosen]

@@ -45,6 +45,7 @@ def test_a_name_that_only_begins_like_a_chip(tmp_path):
     file = write(tmp_path / "a.aedat", DAVIS346, HEAD + b"# AEChip: DVS1280\r\n")
     with pytest.raises(DataError, match="found the chip DVS1280"):
         read_events(file)
+    assert columns(read_events(file, camera="DAVIS346"))[1] == [0, 345]
 
 
 def test_dvs128_is_upright_and_its_special_events_are_no_pixels(tmp_path):
