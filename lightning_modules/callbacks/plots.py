@@ -156,7 +156,7 @@ def draw_firing_rates(rates: dict[str, list[float]]) -> Figure:
 
 
 def draw_raster(raster: dict[str, Tensor], title: str = "") -> Figure:
-    """Spikes [T, neurons] of every layer, for one sample: steps across, neurons down.
+    """Spikes [T, neurons] of every layer, for one sample: steps across, neurons upwards.
 
     Of a layer of more than 100 neurons, 100 are shown at equal distances; its title gives both numbers.
     """
