@@ -1,6 +1,8 @@
 """Recordings written byte by byte, as the cameras' formats have them: what the readers must find again."""
 
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,3 +93,16 @@ def write_classes(folder):
 def recorded_classes(tmp_path):
     """A folder of `write_classes`."""
     return write_classes(tmp_path / "data")
+
+
+@pytest.fixture
+def real_data(pytestconfig):
+    """Finds a folder of real data by name, in ../shared/data or $SNNZOO_DATA; without it the test is skipped."""
+
+    def find(name):
+        folder = Path(os.environ.get("SNNZOO_DATA", pytestconfig.rootpath.parent / "shared/data")) / name
+        if not folder.is_dir():
+            pytest.skip(f"no real data in {folder} (set SNNZOO_DATA)")
+        return folder
+
+    return find

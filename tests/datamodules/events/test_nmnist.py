@@ -1,10 +1,8 @@
 """The splits of N-MNIST, and its real recordings where they are at hand, against tonic's reader."""
 
-import os
 import tarfile
 from collections import Counter
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ import torch
 
 from datamodules import NMNISTDataModule
 from datamodules.events.frames import Frames
-
-REAL = Path(os.environ.get("SNNZOO_DATA", Path(__file__).parents[3] / "shared" / "data")) / "nmnist_small"
 
 
 def write(root, per_digit=24):
@@ -46,11 +42,10 @@ def test_an_empty_folder_is_named(tmp_path):
         NMNISTDataModule(root=str(tmp_path)).find()
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real N-MNIST in {REAL} (set SNNZOO_DATA)")
-def test_real_recordings(tmp_path):
+def test_real_recordings(tmp_path, real_data):
     from tonic.io import read_mnist_file
 
-    with tarfile.open(next(REAL.glob("*.tar.xz"))) as archive:
+    with tarfile.open(next(real_data("nmnist_small").glob("*.tar.xz"))) as archive:
         archive.extractall(tmp_path, islice(archive, 135), filter="data")  # all of Test, some of Train
     for digit in range(10):
         (tmp_path / f"NMNIST/Train/{digit}").mkdir(parents=True, exist_ok=True)

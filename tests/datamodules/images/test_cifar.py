@@ -2,12 +2,10 @@
 
 import hashlib
 import io
-import os
 import pickle
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -17,7 +15,6 @@ from torchvision import datasets
 
 from datamodules import CIFAR10DataModule, CIFAR100DataModule
 
-REAL = Path(os.environ.get("SNNZOO_DATA", Path(__file__).parents[3] / "shared" / "data")) / "cifar10"
 CLASSES = [CIFAR10DataModule, CIFAR100DataModule]
 
 
@@ -131,10 +128,9 @@ def test_the_labels_of_cifar100_are_in_the_official_order():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real CIFAR-10 in {REAL} (set SNNZOO_DATA)")
-def test_real_cifar10(tmp_path):
-    archive = REAL / "cifar10_webp_lossless.tar"
-    subprocess.run([sys.executable, REAL / "unpack_cifar.py", archive, tmp_path], check=True)
+def test_real_cifar10(tmp_path, real_data):
+    archive = real_data("cifar10") / "cifar10_webp_lossless.tar"
+    subprocess.run([sys.executable, real_data("cifar10") / "unpack_cifar.py", archive, tmp_path], check=True)
     data = ready(CIFAR10DataModule, tmp_path)
     labels = {name: torch.bincount(part.source.tensors[1]).tolist() for name, part in data.splits.items()}
     assert labels == {"train": [4500] * 10, "val": [500] * 10, "test": [1000] * 10}

@@ -1,9 +1,7 @@
 """Real image files, written by the tests."""
 
-import os
 import re
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from PIL import Image
 from datamodules import ImageFolderDataModule
 from datamodules.images.image_folder import ImageFiles
 
-REAL = Path(os.environ.get("SNNZOO_DATA", Path(__file__).parents[3] / "shared" / "data")) / "new_classes"
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
@@ -174,9 +171,8 @@ def test_training_does_not_depend_on_workers(tmp_path):
         assert torch.equal(y, z)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real image folder in {REAL} (set SNNZOO_DATA)")
-def test_real_folder(tmp_path):
-    with tarfile.open(REAL / "cifar100_10classes.tar") as tar:
+def test_real_folder(tmp_path, real_data):
+    with tarfile.open(real_data("new_classes") / "cifar100_10classes.tar") as tar:
         tar.extractall(tmp_path, filter="data")
     data = ready(tmp_path / "cifar100_10classes")
     assert data.num_classes == 10

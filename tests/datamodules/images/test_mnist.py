@@ -1,9 +1,7 @@
 """Fake data in the original idx layout, packed and unpacked; the real Fashion-MNIST where it is at hand."""
 
 import gzip
-import os
 import struct
-from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -15,7 +13,6 @@ from datamodules.images.mnist import read_idx
 
 SIZES = {"train": 120, "t10k": 30}
 FILES = [f"{part}-{kind}-ubyte" for part in SIZES for kind in ("images-idx3", "labels-idx1")]
-REAL = Path(os.environ.get("SNNZOO_DATA", Path(__file__).parents[3] / "shared" / "data")) / "fashion-mnist"
 
 
 def idx(array):
@@ -166,9 +163,8 @@ def test_read_idx_refuses_what_is_not_idx(tmp_path, data):
         read_idx(tmp_path / "f")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real Fashion-MNIST in {REAL} (set SNNZOO_DATA)")
-def test_real_fashion_mnist():
-    data = ready(FashionMNISTDataModule, REAL)
+def test_real_fashion_mnist(real_data):
+    data = ready(FashionMNISTDataModule, real_data("fashion-mnist"))
     labels = {name: torch.bincount(part.source.tensors[1]).tolist() for name, part in data.splits.items()}
     assert labels == {"train": [5500] * 10, "val": [500] * 10, "test": [1000] * 10}
     pixels = data.splits["train"].source.tensors[0].float() / 255

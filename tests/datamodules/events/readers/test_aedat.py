@@ -63,3 +63,13 @@ def test_all_pixels_of_a_davis_by_a_loop(tmp_path):
     pairs = [(a, n) for n, a in enumerate(address.tolist())]
     found = read_events(write(tmp_path / "a.aedat", pairs), camera="DAVIS240")
     assert columns(found) == [list(range(50)), x.tolist(), y.tolist(), p.tolist()]
+
+
+def test_aedat3_overflow_and_invalid_events(tmp_path, same):
+    head = b"#!AER-DAT3.1\r\n#!END-HEADER\r\n"
+    events = [(5, 1), (6, 0), (7, 1)]
+    body = b"".join(struct.pack("<II", 3 << 17 | 4 << 2 | 2 | valid, t) for t, valid in events)
+    (tmp_path / "a.aedat").write_bytes(head + struct.pack("<hhiiiiii", 1, 1, 8, 4, 2, 3, 3, 2) + body)
+    found = read_events(tmp_path / "a.aedat")
+    same(found, [(2 << 31) + 5, (2 << 31) + 7], [3, 3], [4, 4], [1, 1])
+    assert found.sensor_size is None

@@ -1,4 +1,3 @@
-import os
 import struct
 import zipfile
 from functools import partial
@@ -16,18 +15,6 @@ from datamodules.events.arrays import Events
 from datamodules.events.asl_dvs import read_letter
 from datamodules.events.readers.formats import SUFFIXES, read_events
 from datamodules.events.recordings import EventSample
-
-SHARED = Path(os.environ.get("SNNZOO_DATA", Path(__file__).parents[3] / "shared" / "data"))
-REAL = SHARED / "events_samples"
-real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real recordings in {REAL} (set SNNZOO_DATA)")
-
-
-def sample(n=60, width=34, height=34, seed=0):
-    """n events, ordered in time, as t, x, y, p."""
-    draw = np.random.default_rng(seed)
-    t = np.sort(draw.integers(0, 100_000, n))
-    return t, draw.integers(0, width, n), draw.integers(0, height, n), draw.integers(0, 2, n)
-
 
 # Writers, each by its own way to the bytes: loops over events and struct, where the readers are arrays and masks.
 
@@ -197,12 +184,6 @@ def written(folder, name, *events):
     return file
 
 
-def same(events, t, x, y, p):
-    for found, expected in zip((events.t, events.x, events.y, events.p), (t, x, y, p), strict=True):
-        np.testing.assert_array_equal(found, expected)
-    assert [a.dtype for a in (events.t, events.x, events.y, events.p)] == [np.int64, np.int16, np.int16, np.uint8]
-
-
 def outcome(file):
     """What `read_events` makes of a file that may be broken: events, or a DataError that names the file."""
     try:
@@ -215,7 +196,7 @@ def outcome(file):
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory):
+def good(tmp_path_factory, sample):
     """A folder with a small recording in every format."""
     folder = tmp_path_factory.mktemp("good")
     for name in WRITERS:
@@ -229,14 +210,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_what_was_written_is_read(tmp_path, name):
+def test_what_was_written_is_read(tmp_path, name, sample, same):
     events = sample()
     found = read_events(written(tmp_path, name, *events))
     same(found, *events)
     assert found.sensor_size == SIZES.get(name)
 
 
-def test_every_suffix_is_tested_and_listed(tmp_path):
+def test_every_suffix_is_tested_and_listed(tmp_path, sample, same):
     assert {Path(name).suffix for name in WRITERS} | {".hdf5"} == set(SUFFIXES)
     same(read_events(written(tmp_path, "group.h5", *sample()).rename(tmp_path / "a.HDF5")), *sample())
     with pytest.raises(ValueError, match=r"b\.avi: expected .* \.npy, .*\.raw, found \.avi"):
@@ -246,7 +227,7 @@ def test_every_suffix_is_tested_and_listed(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if name not in ("nmnist.bin", "table.txt")])
-def test_a_recording_without_events(tmp_path, name):
+def test_a_recording_without_events(tmp_path, name, sample):
     assert len(read_events(written(tmp_path, name, *sample(0)))) == 0
 
 
@@ -274,7 +255,7 @@ PLACELESS = {"group.h5", "table.csv", "table.txt"}
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_cut_at_any_byte(good, folder, name):
+def test_cut_at_any_byte(good, folder, name, sample, same):
     """An error, with the byte where the format has one; or, at the end of a record, the events before it."""
     content, file, whole, errors = (good / name).read_bytes(), folder / name, sample(20), 0
     for cut in sorted({*range(1, len(content), max(1, len(content) // 50)), *range(len(content) - 9, len(content))}):
@@ -414,7 +395,7 @@ def test_broken_by_hand(tmp_path, name, content, problem, offset):
     assert caught.value.offset == offset
 
 
-def test_text_that_ends_the_process_of_aedat(tmp_path):
+def test_text_that_ends_the_process_of_aedat(tmp_path, sample):
     """aedat 2.3 aborts at a description that is not UTF-8."""
     content = bytearray(as_aedat4(*sample()))
     content[content.index(b"outInfo")] = 0xD0
@@ -423,7 +404,7 @@ def test_text_that_ends_the_process_of_aedat(tmp_path):
         read_events(tmp_path / "a.aedat4")
 
 
-def test_an_event_off_the_camera(tmp_path):
+def test_an_event_off_the_camera(tmp_path, sample):
     """The place of the event itself in AER-DAT3.1, after four packets of 7, and of its packet, the second, in 4.0."""
     t, x, y, p = sample()
     x[31] = 200
@@ -449,69 +430,14 @@ def test_a_member_of_an_archive_that_is_cut(tmp_path, cut):
     assert (tmp_path / "a.npz").read_bytes()[caught.value.offset :].startswith(b"PK\x03\x04")
 
 
-def test_hdf5_that_promises_what_it_has_not(tmp_path):
-    file = tmp_path / "a.h5"
-    for options, problem in (({"chunks": (1000,)}, "1000000 chunks"), ({}, "8000000000 bytes")):
-        with h5py.File(file, "w") as top:
-            for name in "txyp":
-                top.create_dataset(name, (10**9,), "i8", **options)
-        with pytest.raises(DataError, match=f"/t promises {problem}, found 0"):
-            read_events(file)
-    with h5py.File(file, "w") as top:
-        top["spikes/times"], top["spikes/units"] = [1.0], [2]
-    with pytest.raises(DataError, match=r"no datasets t, x, y and p; found: spikes/times, spikes/units"):
-        read_events(file)
-
-
 # ------------------------------------------------------------------------------------------------ columns, units
-
-
-def test_dvs_gesture_of_tonic(tmp_path):
-    """[N, 4] float64: x, y, p, t in ms."""
-    t, x, y, p = sample()
-    np.save(tmp_path / "0.npy", np.stack([x, y, p, t / 1000], 1))
-    same(read_events(tmp_path / "0.npy", columns="xypt", time_unit=1000), t, x, y, p)
-    with pytest.raises(DataError):
-        read_events(tmp_path / "0.npy")
-
-
-@pytest.mark.parametrize(("unit", "kind"), [(1e6, np.float64), (1e3, np.float64), (1e-3, np.int64), (10, np.uint16)])
-def test_units_of_time(tmp_path, unit, kind):
-    t, x, y, p = sample()
-    held = (t / unit).astype(kind)
-    np.savez(tmp_path / "a.npz", t=held, x=x, y=y, p=p)
-    same(read_events(tmp_path / "a.npz", time_unit=unit), [round(float(value) * unit) for value in held], x, y, p)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "10 3 4 1\n20 5 6 0\n",
-        "\n10 3 4 1\n\n20 5 6 0",
-        "10;3;4;1\r\n20;5;6;0\r\n",
-        "10.0, 3, 4, 1\n20.0, 5, 6, -1\n",
-        "x,y,polarity,timestamp\n3,4,1,10\n5,6,0,20\n",
-        '"X"\t"Y"\t"Pol"\t"TS"\n3\t4\ttrue\t10\n5\t6\tfalse\t20\n',
-        "# v2e\n# timestamp x y polarity\n10 3 4 1\n20 5 6 0\n",
-        ",camera,p,y,x,t\n0,left,True,4,3,10\n1,left,False,6,5,20\n",
-        "\ufefft,x,y,p\n10,3,4,1\n20,5,6,0\n",
-    ],
-)
-def test_text(tmp_path, text):
-    (tmp_path / "a.txt").write_bytes(text.encode())
-    same(read_events(tmp_path / "a.txt"), [10, 20], [3, 5], [4, 6], [1, 0])
-
-
-def test_text_in_another_order(tmp_path):
-    (tmp_path / "a.csv").write_text("3,4,1,0.010\n5,6,0,0.020\n")
-    same(read_events(tmp_path / "a.csv", "xypt", 1e6), [10_000, 20_000], [3, 5], [4, 6], [1, 0])
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [({"columns": "txy"}, "columns"), ({"time_unit": 0}, "time_unit"), ({"time_unit": np.nan}, "t")],
 )
-def test_arguments(tmp_path, arguments, problem):
+def test_arguments(tmp_path, arguments, problem, sample):
     with pytest.raises(ValueError, match=problem):
         read_events(written(tmp_path, "array.npy", *sample()), **arguments)
 
@@ -519,7 +445,7 @@ def test_arguments(tmp_path, arguments, problem):
 # ------------------------------------------------------------------------------------------------ formats
 
 
-def test_timer_of_nmnist(tmp_path):
+def test_timer_of_nmnist(tmp_path, same):
     """Records by hand, after the description of the format: an overflow adds 2^13 µs to what follows."""
     (tmp_path / "a.bin").write_bytes(
         bytes([1, 2, 128, 0, 5, 0, 240, 0, 0, 0, 3, 4, 1, 2, 3, 9, 240, 255, 9, 9, 5, 6, 0, 0, 0])
@@ -527,44 +453,21 @@ def test_timer_of_nmnist(tmp_path):
     same(read_events(tmp_path / "a.bin"), [5, 65536 + 515 + 8192, 16384], [1, 3, 5], [2, 4, 6], [1, 0, 0])
 
 
-def test_aedat3_overflow_and_invalid_events(tmp_path):
-    head = b"#!AER-DAT3.1\r\n#!END-HEADER\r\n"
-    events = [(5, 1), (6, 0), (7, 1)]
-    body = b"".join(struct.pack("<II", 3 << 17 | 4 << 2 | 2 | valid, t) for t, valid in events)
-    (tmp_path / "a.aedat").write_bytes(head + struct.pack("<hhiiiiii", 1, 1, 8, 4, 2, 3, 3, 2) + body)
-    found = read_events(tmp_path / "a.aedat")
-    same(found, [(2 << 31) + 5, (2 << 31) + 7], [3, 3], [4, 4], [1, 1])
-    assert found.sensor_size is None
-
-
 @pytest.mark.parametrize("name", ["dvs128.aedat", "cd.dat"])
-def test_a_32_bit_clock_that_begins_anew(tmp_path, name):
+def test_a_32_bit_clock_that_begins_anew(tmp_path, name, sample, same):
     t, x, y, p = sample()
     late = t + 2**32 - 50_000
     same(read_events(written(tmp_path, name, late % 2**32, x, y, p)), late, x, y, p)
 
 
 @pytest.mark.parametrize(("name", "bits"), [("two.raw", 34), ("three.raw", 24)])
-def test_a_clock_of_prophesee_that_begins_anew(tmp_path, name, bits):
+def test_a_clock_of_prophesee_that_begins_anew(tmp_path, name, bits, sample, same):
     t, x, y, p = sample()
     late = t + 2**bits - 50_000
     same(read_events(written(tmp_path, name, late % 2**bits, x, y, p)), late, x, y, p)
 
 
-def test_the_old_dat(tmp_path):
-    """Version 1: x of 9 bits, y of 8, polarity of 1."""
-    (tmp_path / "a.dat").write_bytes(b"% Version 1\n\x00\x08" + struct.pack("<II", 7, 1 << 17 | 200 << 9 | 300))
-    same(read_events(tmp_path / "a.dat"), [7], [300], [200], [1])
-
-
-def test_a_record_like_a_header(tmp_path):
-    """0x25 is %, with which Prophesee's header lines begin."""
-    words = struct.pack("<III", 8 << 28 | 0x2025, 1 << 28 | 3 << 11 | 4, 0x0A)
-    (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n" + words)
-    same(read_events(tmp_path / "a.raw"), [0x2025 << 6] * 2, [3, 0], [4, 10], [1, 0])
-
-
-def test_asl_dvs(tmp_path):
+def test_asl_dvs(tmp_path, sample, same):
     """Columns [n, 1], y from the bottom (tonic turns it alike)."""
     t, x, y, p = sample(width=240, height=180)
     columns = {"ts": t, "x": x.astype(np.uint16), "y": (179 - y).astype(np.uint16), "pol": p.astype(np.uint8)}
@@ -575,88 +478,36 @@ def test_asl_dvs(tmp_path):
     same(read_events(tmp_path / "a.mat"), t, x, 179 - y, p)  # the turn is that of the dataset, not of the format
 
 
-def test_st_mnist(tmp_path):
-    train = np.zeros((101, 3))
-    train[23, 0], train[99, 2], train[0, 2] = 1, -1, 1
-    train[100] = 0.1, 0.2, 0.30000051
-    scipy.io.savemat(tmp_path / "a.mat", {"spiketrain": train})
-    same(read_events(tmp_path / "a.mat"), [100_000, 300_001, 300_001], [3, 0, 9], [2, 0, 9], [1, 1, 0])
-
-
-@pytest.mark.parametrize("place", ["/", "/CD"])
-def test_hdf5_of_fields(tmp_path, place):
-    events = sample()
-    with h5py.File(tmp_path / "a.h5", "w") as top:
-        top.require_group(place)["events"] = structured(*events)
-    same(read_events(tmp_path / "a.h5"), *events)
-
-
-def by_the_book(data):
-    """EVT3, word by word, in the states of the format's description."""
-    state, found = {}, []
-    for (word,) in struct.iter_unpack("<H", data):
-        kind, value = word >> 12, word & 0xFFF
-        if kind == 8 and state.get(8) != value:
-            state[6] = 0
-        if kind in (0, 3, 6, 8):
-            state[kind] = value
-        t = (state.get(8, 0) << 12) + state.get(6, 0)
-        if kind == 2:
-            found.append((t, value & 0x7FF, state[0] & 0x7FF, value >> 11))
-        if kind in (4, 5):
-            for bit in range(12 if kind == 4 else 8):
-                if value & 1 << bit:
-                    found.append((t, (state[3] & 0x7FF) + bit, state[0] & 0x7FF, state[3] >> 11))
-            state[3] += 12 if kind == 4 else 8
-    return np.array(found).T
-
-
 # ------------------------------------------------------------------------------------------------ real recordings
 
 
-@real
-def test_real_evt3():
-    """expelliarmus 1.1.12 agrees in x, y and p; its times run to 53.9 ms, where the file has 551 ticks of 16 µs."""
-    from expelliarmus import Wizard
-
-    file = REAL / "expelliarmus" / "evt3_sample.raw"
-    found, content = read_events(file), file.read_bytes()
-    same(found, *by_the_book(content[166:]))
-    assert (len(found), found.duration, bool((np.diff(found.t) >= 0).all())) == (219_596, 8801, True)
-    other = Wizard(encoding="evt3").read(file)
-    for name in "xyp":
-        np.testing.assert_array_equal(getattr(found, name), other[name])
-
-
-@real
 @pytest.mark.parametrize(
     ("name", "encoding"), [("expelliarmus/evt2_sample.raw", "evt2"), ("tonic/sample_ncars.dat", "dat")]
 )
-def test_real_recordings_as_expelliarmus_reads_them(name, encoding):
+def test_real_recordings_as_expelliarmus_reads_them(name, encoding, real, same):
     from expelliarmus import Wizard
 
-    other = Wizard(encoding=encoding).read(REAL / name)
-    same(read_events(REAL / name), *(other[key] for key in "txyp"))
+    other = Wizard(encoding=encoding).read(real / name)
+    same(read_events(real / name), *(other[key] for key in "txyp"))
 
 
-@real
-def test_real_recordings_as_tonic_reads_them():
+def test_real_recordings_as_tonic_reads_them(real, same):
     import tonic.io
 
-    file = REAL / "tonic" / "sample_nmnist.bin"
+    file = real / "tonic" / "sample_nmnist.bin"
     other = tonic.io.read_mnist_file(file, np.dtype([(name, int) for name in "xytp"]))
     same(read_events(file), *(other[key] for key in "txyp"))
-    file = REAL / "tonic" / "sample.aedat4"
+    file = real / "tonic" / "sample.aedat4"
     other = tonic.io.read_aedat4(str(file))
     same(read_events(file), other["t"], other["x"], other["y"], other["on"])
     assert read_events(file).sensor_size == (320, 240, 2)
-    header = read_events(REAL / "tonic" / "sample_aedat_header.aedat")
+    header = read_events(real / "tonic" / "sample_aedat_header.aedat")
     assert (len(header), header.sensor_size) == (0, (346, 260, 2))
-    tactile = read_events(REAL / "tonic" / "sample_stmnist.mat")
+    tactile = read_events(real / "tonic" / "sample_stmnist.mat")
     assert (len(tactile), tactile.sensor_size, tactile.t[0], tactile.t[-1]) == (2346, (10, 10, 2), 196_626, 895_745)
 
 
-def test_davis_as_tonic_reads_it(tmp_path):
+def test_davis_as_tonic_reads_it(tmp_path, sample, same):
     import tonic.io
 
     t, x, y, p = sample(width=346, height=260)
@@ -669,13 +520,12 @@ def test_davis_as_tonic_reads_it(tmp_path):
     same(read_events(file), *(other[key] for key in "txyp"))
 
 
-@real
 @pytest.mark.parametrize(
     ("name", "step"),
     [("tonic/sample.aedat4", 50_021), ("expelliarmus/evt3_sample.raw", 60_013), ("tonic/sample_stmnist.mat", 3001)],
 )
-def test_real_recordings_cut(tmp_path, name, step):
-    content, whole = (REAL / name).read_bytes(), read_events(REAL / name)
+def test_real_recordings_cut(tmp_path, name, step, real):
+    content, whole = (real / name).read_bytes(), read_events(real / name)
     file = tmp_path / Path(name).name
     for cut in range(1, len(content), step):
         file.write_bytes(content[:cut])
@@ -683,7 +533,7 @@ def test_real_recordings_cut(tmp_path, name, step):
         assert isinstance(found, DataError) or (found.t == whole.t[: len(found)]).all()
 
 
-def test_events_of_a_recording_are_events(tmp_path):
+def test_events_of_a_recording_are_events(tmp_path, sample):
     assert isinstance(read_events(str(written(tmp_path, "array.npy", *sample()))), Events)
 
 
@@ -691,7 +541,7 @@ def test_events_of_a_recording_are_events(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["npy", "csv"])
-def test_one_wrong_time_is_refused(tmp_path, suffix):
+def test_one_wrong_time_is_refused(tmp_path, suffix, sample):
     """It would put the other 999 events into one step; a recording with pauses passes."""
     t, x, y, p = sample(1000)
     t[700] = 2**42
